@@ -1,0 +1,136 @@
+"""`python -m burn STEP ...`: the steps of the pipeline, each a node of the DAG.
+
+Every step takes its inputs as explicit paths and writes one artifact folder, `--out`. Errors are
+one line and exit code 2; `--debug` shows the traceback.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from burn import params
+from burn.params import ParamsError
+
+
+def prepare(args, p):
+    from burn.data.prepare import prepare
+
+    if args.dataset not in p.data.sets:
+        raise ParamsError(f"--dataset: found {args.dataset!r}; allowed: {', '.join(p.data.sets)}")
+    prepare(args.dataset, params.view(p, "prepare", dataset=args.dataset), args.out)
+
+
+def teacher(args, p):
+    _relaunch(p)
+    from burn.teacher import pretrain_teacher
+
+    pretrain_teacher(params.view(p, "teacher"), args.seed, args.data, args.out, p.machine)
+
+
+def pretrain(args, p):
+    view = params.view(p, "pretrain", method=args.method, stage=args.stage)
+    if view["epochs"]:
+        _relaunch(p)
+    from burn.pretrain import pretrain
+
+    pretrain(view, args.method, args.stage, args.seed, args.code, args.data, args.teacher,
+             args.init, args.out, p.machine)  # fmt: skip
+
+
+def protocol(args, p):
+    from burn.evaluate import write_protocol
+
+    view = params.view(p, "protocol", protocol=args.protocol)
+    write_protocol(view, args.protocol, args.code, args.data, args.out)
+
+
+def evaluate(args, p):
+    from burn.evaluate import evaluate
+
+    evaluate(args.protocol, args.networks, args.seed, args.out, p.machine)
+
+
+def report(args, p):
+    from burn.report import report
+
+    report(params.view(p, "report"), args.results, args.out)
+
+
+def use(args, p):
+    """Write an overlay into params.yaml, comments kept: how DVC users take a preset."""
+    from burn.overlay import apply
+
+    apply(args.params, args.overlay)
+
+
+def _relaunch(p) -> None:
+    if p.machine.gpus > 1:
+        from burn.machine import relaunch
+
+        relaunch(p.machine)
+
+
+ARGUMENTS = {
+    "dataset": {"help": "name in data.sets"},
+    "method": {"help": "name in methods"},
+    "stage": {"choices": params.STAGES},
+    "seed": {"type": int},
+    "code": {"type": Path, "help": "file with the method's or task's code"},
+    "data": {"type": Path, "help": "folder that prepare made"},
+    "teacher": {"type": Path, "required": False, "help": "folder that teacher made"},
+    "init": {"type": Path, "required": False, "help": "folder of the stage before"},
+    "networks": {"type": Path, "help": "folder of a teacher, or of a method's stages"},
+    "results": {"type": Path, "help": "results/<run>"},
+    "out": {"type": Path, "help": "folder to write, whole or not at all"},
+}
+
+STEPS = {
+    prepare: ("dataset", "out"),
+    teacher: ("seed", "data", "out"),
+    pretrain: ("method", "stage", "seed", "code", "data", "teacher", "init", "out"),
+    protocol: ("protocol", "code", "data", "out"),
+    evaluate: ("protocol", "networks", "seed", "out"),
+    report: ("results", "out"),
+    use: ("overlay",),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="burn", description=__doc__.split("\n\n")[0])
+    top.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = top.add_subparsers(dest="step", required=True)
+    for step, names in STEPS.items():
+        sub = commands.add_parser(step.__name__, description=step.__doc__)
+        sub.set_defaults(run=step)
+        sub.add_argument("--params", default="params.yaml", help="default: params.yaml")
+        for name in names:
+            if name == "overlay":
+                sub.add_argument(name, type=Path, help="an overlay, such as presets/smoke.yaml")
+                continue
+            options = {"required": True} | ARGUMENTS.get(name, {})
+            if name == "protocol":  # a name when one is written, a folder when it is read
+                options["type"] = str if step is protocol else Path
+            sub.add_argument(f"--{name}", **options)
+    return top
+
+
+def main() -> int:
+    args = parser().parse_args()
+    try:
+        args.run(args, params.load(args.params))
+    except ParamsError as error:
+        if args.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if "LOCAL_RANK" in os.environ and "torch" in sys.modules:
+            distributed = sys.modules["torch"].distributed
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""The step `prepare`: a data set found, checked file by file, packed and counted.
+
+Every image is decoded here once, so a damaged one stops the pipeline before anything is trained,
+and training reads one array. No torch unless a subset is cut or a set downloaded: it starts fast.
+"""
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from burn.artifacts import artifact, file_hash, write_json
+from burn.data.sources import Split, fitted, load_image, read
+from burn.params import ParamsError
+
+TENSORS, INDEX = "data.safetensors", "index.json"
+BATCH = 64  # images a thread decodes at a time
+DTYPES = {"uint8": "U8", "int64": "I64", "float32": "F32"}  # NumPy's names, safetensors' names
+
+
+def prepare(dataset: str, view: dict[str, Any], out: str | Path) -> None:
+    """Make the data artifact `out` from view = burn.params.view(params, "prepare", dataset=dataset).
+
+    Leaves data.safetensors, index.json and metrics.json; two runs on the same files leave the same
+    bytes. With `pack: false` only labels are stored, and index.json lists the files.
+    Raises ParamsError: no data, an empty class, a file that is no whole image.
+    """
+    spec = view["spec"]
+    found = read(dataset, view["root"], spec, view["download"])
+    splits = {"train": found.train, "test": found.test}
+    with artifact(out, "prepare", view) as work:
+        index: dict[str, Any] = {"classes": found.classes, "streamed": not spec.pack}
+        tensors, sizes = [], {}
+        for name, split in splits.items():
+            tensors += _annotations(name, split)
+            if spec.pack:
+                shape = (len(split.labels), 3, spec.size, spec.size)
+                tensors.append((f"{name}.images", "uint8", shape, _pixels(name, split, spec.size)))
+            else:
+                sizes[name] = _check(name, split)
+                index[name] = {"folder": str(split.folder), "files": split.files}
+        _write(work.path(TENSORS), tensors)
+        write_json(work.path(INDEX), index)
+        work.metrics = {
+            "dataset": dataset,
+            "source": spec.source,
+            "stand_in": spec.source == "synthetic",
+            "size": spec.size,
+            "packed": spec.pack,
+            "classes": len(found.classes),
+            "train_images": len(found.train.labels),
+            "test_images": len(found.test.labels),
+            "sha256": file_hash(work.path(TENSORS)),
+        }
+        if not spec.pack:
+            listed = json.dumps({k: sorted(v) for k, v in sizes.items()}, sort_keys=True)
+            work.metrics["files_sha256"] = hashlib.sha256(listed.encode()).hexdigest()
+
+
+def square(image: Image.Image, size: int) -> np.ndarray:
+    """An RGB image as uint8 (3, size, size): shorter side resized (bicubic, antialiased), centre cut."""
+    if image.size != (size, size):
+        wide, high, left, top = fitted(*image.size, size)
+        image = image.resize((wide, high), Image.Resampling.BICUBIC)
+        image = image.crop((left, top, left + size, top + size))
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def _annotations(name: str, split: Split) -> list[tuple]:
+    found = {"labels": split.labels, "boxes": split.boxes, "masks": split.masks}
+    return [
+        (f"{name}.{key}", str(array.dtype), array.shape, [array])
+        for key, array in found.items()
+        if array is not None
+    ]
+
+
+def _pixels(name: str, split: Split, size: int) -> Iterator[np.ndarray]:
+    """The split's images in order, uint8 batches (b, 3, size, size)."""
+    if split.images is not None and split.images.shape[-2:] == (size, size):
+        yield split.images
+        return
+
+    def batch(index: range) -> np.ndarray:
+        if split.files is not None:
+            images = (load_image(split.folder / split.files[i]) for i in index)
+        else:
+            images = (Image.fromarray(split.images[i].transpose(1, 2, 0)) for i in index)
+        return np.stack([square(image, size) for image in images])
+
+    yield from _in_order(batch, len(split.labels), f"pack {name}")
+
+
+def _check(name: str, split: Split) -> list[tuple[str, int]]:
+    """Decode every file of a streamed split; (file, size in bytes) of each."""
+
+    def batch(index: range) -> list[tuple[str, int]]:
+        rows = []
+        for i in index:
+            path = split.folder / split.files[i]
+            load_image(path)
+            rows.append((split.files[i], path.stat().st_size))
+        return rows
+
+    count = len(split.labels)
+    return [row for rows in _in_order(batch, count, f"check {name}") for row in rows]
+
+
+def _in_order(work: Callable[[range], Any], count: int, title: str) -> Iterator[Any]:
+    """work(range) for 0..count-1 in batches, on a few threads (decoding releases the GIL).
+
+    Results come in order, and only a few wait to be taken. The progress bar needs a terminal.
+    """
+    from tqdm import tqdm
+
+    threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+    batches = iter([range(at, min(at + BATCH, count)) for at in range(0, count, BATCH)])
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque = deque()
+    try:
+        with tqdm(total=count, desc=title, unit="image", disable=None, leave=False) as bar:
+            while True:
+                for batch in batches:
+                    waiting.append((batch, pool.submit(work, batch)))
+                    if len(waiting) > 4 * threads:
+                        break
+                if not waiting:
+                    return
+                batch, future = waiting.popleft()
+                yield future.result()
+                bar.update(len(batch))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write(
+    path: Path, tensors: list[tuple[str, str, tuple[int, ...], Iterable[np.ndarray]]]
+) -> None:
+    """Write a safetensors file from (name, dtype, shape, batches), one batch in memory at a time.
+
+    The library's own writer wants all tensors in memory at once, which ImageNet is too big for.
+    The format: length of the header (8 bytes, little-endian), the header in JSON, the bytes. Wider
+    types come first, so that every tensor is aligned.
+    """
+    tensors = sorted(tensors, key=lambda t: (-np.dtype(t[1]).itemsize, t[0]))
+    header, end = {}, 0
+    for name, dtype, shape, _ in tensors:
+        start, end = end, end + int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        header[name] = {"dtype": DTYPES[dtype], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, sort_keys=True).encode()
+    text += b" " * (-len(text) % 8)
+    try:
+        with open(path, "wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for _, _, _, batches in tensors:
+                file.writelines(np.ascontiguousarray(batch).data for batch in batches)
+            if file.tell() != 8 + len(text) + end:
+                raise RuntimeError(f"{path}: wrote {file.tell()} bytes, not {8 + len(text) + end}")
+    except OSError as error:
+        raise ParamsError(f"{path}: {error.strerror} while writing {end / 1e9:.1f} GB") from None

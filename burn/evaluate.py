@@ -1,0 +1,72 @@
+"""A protocol (a task on a data set) and the examination of one method's networks by it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from burn.artifacts import METRICS, WEIGHTS, artifact, file_hash, read_json, write_json
+from burn.params import STAGES, Machine, check_section, plain
+from burn.pretrain import load_code
+
+PROTOCOL, CODE = "protocol.json", "task.py"
+
+
+def write_protocol(view: dict[str, Any], name: str, code: Path, data: Path, out: Path) -> None:
+    """Write down what will be examined: the task's code and options, the data set's identity."""
+    inputs = [code, data / METRICS]
+    with artifact(out, "protocol", view, inputs) as work:
+        shutil.copyfile(code, work.path(CODE))
+        entry = {
+            "protocol": name,
+            "options": plain(view["options"]),
+            "data": str(data),
+            "code_sha256": file_hash(code),
+            "data_sha256": read_json(data / METRICS)["sha256"],
+            **plain(view["protocol"]),
+        }
+        write_json(work.path(PROTOCOL), entry)
+        work.metrics = {k: v for k, v in entry.items() if k != "data"}
+
+
+def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Machine) -> None:
+    """Examine every trained stage under `networks` (or the one network there) by `protocol`.
+
+    If no stage was trained (`random`), all of them are examined.
+    """
+    entry = read_json(protocol / PROTOCOL)
+    stages = {s: networks / s for s in STAGES} if (networks / STAGES[0]).is_dir() else {
+        "teacher": networks
+    }  # fmt: skip
+    found = {stage: read_json(dir / METRICS) for stage, dir in stages.items()}
+    trained = {s: m for s, m in found.items() if m["epochs"] > 0} or found
+    inputs = [protocol / PROTOCOL, protocol / CODE, *(stages[s] / WEIGHTS for s in trained)]
+    with artifact(out, "evaluate", {}, inputs, seed=seed) as work:
+        from burn import models
+        from burn.data.store import open_data
+        from burn.machine import setup
+
+        device = setup(machine)
+        task = load_code(protocol / CODE)
+        options = check_section(str(protocol), "options", task.Options, entry["options"])
+        data = open_data(entry["data"])
+        results = {}
+        for stage, metrics in trained.items():
+            network = models.load(stages[stage]).to(device)
+            kept = ("epochs", "precision", "collapsed", "updates", "train_images",
+                    "output_spread", "output_information")  # fmt: skip
+            results[stage] = {k: metrics[k] for k in kept if k in metrics}
+            results[stage] |= task.examine(network, data, options, seed, device, machine.workers)
+            print(f"{networks} {stage}: {results[stage]}", flush=True)
+        first = next(iter(trained.values()))
+        work.metrics = {
+            "protocol": entry["protocol"],
+            "task": entry["task"],
+            "dataset": entry["dataset"],
+            "stand_in": data.stand_in,
+            "classes": len(data.classes),
+            "train_images": len(data.split("train")),
+            "test_images": len(data.split("test")),
+            "method": first.get("method", "teacher"),
+            "seed": seed,
+            "stages": results,
+        }

@@ -1,0 +1,77 @@
+"""The BURN objective (Kim & Choi, CVPR 2022; the released recipe's form of it).
+
+With p = softmax(target / T) and q = softmax(student / T), one direction's loss for N images is
+
+    [ balance * sum ||normalise(student) - normalise(target)||^2
+      + (1 - balance) * sum p * (log p - log q) ] / N
+
+without a factor T^2. Gradients flow into `student` and into `target`: the classifier on the
+teacher is trained jointly, unless the caller detaches it.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def kl(student: Tensor, target: Tensor, temperature: float = 0.2) -> Tensor:
+    """KL(p || q), summed over classes, mean over the batch, of two (N, C) logits. Scalar, nats."""
+    log_p = F.log_softmax(target.float() / temperature, dim=1)
+    log_q = F.log_softmax(student.float() / temperature, dim=1)
+    return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+
+
+def similarity(student: Tensor, target: Tensor) -> Tensor:
+    """Squared distance of L2-normalised rows, (N, C) each, mean over the batch: 2 - 2 cos."""
+    difference = F.normalize(student.float(), dim=1) - F.normalize(target.float(), dim=1)
+    return difference.square().sum() / len(student)
+
+
+def burn_loss(student: Tensor, target: Tensor, balance: float, temperature: float = 0.2) -> Tensor:
+    """One direction of the BURN loss for (N, C) outputs l(k(v1)) and g(h(v2)). Scalar.
+
+    Args:
+        student: (N, C) outputs of the student's classifier.
+        target: (N, C) outputs of the teacher's classifier on the other view.
+        balance: weight of the similarity term, 0..1; the KL term has 1 - balance.
+        temperature: T of both softmaxes.
+
+    Raises ValueError if the shapes differ.
+    """
+    if student.shape != target.shape or student.dim() != 2:
+        raise ValueError(
+            f"found {tuple(student.shape)} and {tuple(target.shape)}; expected two equal (N, C)"
+        )
+    loss = torch.zeros((), device=student.device)
+    if balance > 0:  # a weight of exactly 0 leaves a term out, not in as 0 * inf
+        loss = loss + balance * similarity(student, target)
+    if balance < 1:
+        loss = loss + (1 - balance) * kl(student, target, temperature)
+    return loss
+
+
+def balance(step: int, total_steps: int, start: float = 0.9, end: float = 0.7) -> float:
+    """Weight of the similarity term at `step` of `total_steps`: `start` to `end` on a half-cosine.
+
+    High while g is still random. The release writes it as the weight of the KL term,
+    0.3 - (0.3 - 0.1) * (cos(pi t / T) + 1) / 2 = 1 - balance.
+    """
+    return end + (start - end) * (math.cos(math.pi * step / total_steps) + 1) / 2
+
+
+@torch.no_grad()
+def sinkhorn(scores: Tensor, epsilon: float = 0.05, rounds: int = 3) -> Tensor:
+    """Balanced assignment of N rows to C columns (SwAV, Caron et al. 2020, eq. 3-5).
+
+    Args:
+        scores: (N, C) similarities. epsilon: smoothness. rounds: of row and column scaling.
+    Returns (N, C): each row sums to 1, each column nearly to N / C.
+    """
+    q = scores.float() / epsilon
+    q = torch.exp(q - q.max())
+    for _ in range(rounds):
+        q = q / q.sum(0, keepdim=True).clamp_min(1e-12) / q.shape[1]
+        q = q / q.sum(1, keepdim=True).clamp_min(1e-12) / q.shape[0]
+    return q * q.shape[0]

@@ -1,0 +1,58 @@
+"""The machine a step runs on: device, threads, memory allocator, processes."""
+
+import ctypes
+import os
+import sys
+
+import torch
+
+from burn.params import Machine, ParamsError
+
+
+def setup(machine: Machine) -> torch.device:
+    """Set threads and the allocator, pick the device. Raises ParamsError if it is not there.
+
+    Inside torchrun the device is this process's GPU and the process group is started.
+    """
+    torch.set_num_threads(machine.threads)
+    _keep_freed_memory()
+    device = machine.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ParamsError(f"machine.device: found {device}; allowed here: cpu, auto (no GPU found)")
+    if "LOCAL_RANK" in os.environ:
+        if device.startswith("cuda"):
+            device = f"cuda:{os.environ['LOCAL_RANK']}"
+            torch.cuda.set_device(device)
+        torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    if device.startswith("cuda"):
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    return torch.device(device)
+
+
+def _keep_freed_memory() -> None:
+    # glibc gives freed activations back to the system and faults them in again, page by page, at
+    # the next step: keeping them made a training step a quarter faster.
+    try:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+    except (OSError, AttributeError):
+        pass  # not glibc
+
+
+def world() -> tuple[int, int]:
+    """(rank, number of processes) of this process."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def relaunch(machine: Machine) -> None:
+    """With `gpus` above 1, start this very command again under torchrun, one process per GPU."""
+    if machine.gpus > 1 and "LOCAL_RANK" not in os.environ:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                   f"--nproc-per-node={machine.gpus}", "-m", "burn", *sys.argv[1:]]  # fmt: skip
+        os.execv(sys.executable, command)

@@ -1,0 +1,96 @@
+"""Every number of the report in one tidy frame, read from the evaluations in force, no others."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from burn.artifacts import METRICS, read_json
+from burn.params import STAGES, ParamsError, Protocol
+
+TEACHER = "teacher"
+ORDER = (*STAGES, TEACHER)  # later stages last: the last one is a method's result
+BOOKKEEPING = ("epochs", "steps", "train_images")  # numbers of a stage that measure nothing
+COLLAPSE = re.compile(r"spread|entropy|std|variance|rank")  # how a collapse is measured; no score
+COLUMNS = (
+    *("protocol", "task", "dataset", "stand_in", "classes", "train_images", "test_images"),
+    *("method", "seed", "stage", "last", "epochs", "pretrain_images", "collapsed"),
+    *("kind", "metric", "value"),
+)
+
+
+def methods(view: dict[str, Any]) -> list[str]:
+    """The rows of every table, in order: random, supervised ones, distilled ones, the teacher."""
+    standalone = view["methods"].standalone
+    floor = [name for name in standalone if is_random(view, name)]
+    others = [name for name in standalone if name not in floor]
+    return [*floor, *others, *view["methods"].distilled, TEACHER]
+
+
+def is_random(view: dict[str, Any], method: str) -> bool:
+    """Whether `method` is an untrained network."""
+    entry = view["methods"].standalone.get(method)
+    return entry is not None and entry.file == "random"
+
+
+def sources(view: dict[str, Any], results: Path) -> list[tuple[str, str, int, Path]]:
+    """(protocol, method, seed, metrics.json) of each evaluation that `view` asks for."""
+    return [
+        (protocol, method, seed, results / "eval" / protocol / method / f"seed{seed}" / METRICS)
+        for protocol in view["protocols"]
+        for method in methods(view)
+        for seed in view["seeds"]
+    ]
+
+
+def collect(view: dict[str, Any], results: Path) -> pd.DataFrame:
+    """One row per protocol, method, seed, stage and metric; `value` of a score is in percent.
+
+    `kind` is "score" or "measure" (of collapse), `last` marks the stage that is a method's result.
+    What lies in `results` without being in `view` is not read. Raises ParamsError, naming the file,
+    if one is missing or belongs to something else.
+    """
+    rows: list[tuple] = []
+    for protocol, method, seed, path in sources(view, results):
+        found = read_json(path)
+        _check(found, path, view["protocols"][protocol], protocol, method, seed)
+        facts = [found[k] for k in ("stand_in", "classes", "train_images", "test_images")]
+        facts = [protocol, found["task"], found["dataset"], *facts, method, seed]
+        stages = sorted(found["stages"], key=ORDER.index)
+        for name in stages:
+            stage = found["stages"][name]
+            numbers = _numbers(stage)
+            if not any(kind == "score" for kind, *_ in numbers):
+                raise ParamsError(f"{path}: stages.{name}: found no score; expected one at least")
+            budget = [stage.get(key, math.nan) for key in ("epochs", "train_images")]
+            common = [*facts, name, name == stages[-1], *budget, bool(stage.get("collapsed"))]
+            rows += [(*common, *number) for number in numbers]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _check(found: Any, path: Path, spec: Protocol, protocol: str, method: str, seed: int) -> None:
+    """Raise ParamsError unless the file is the evaluation that its place says it is."""
+    expected = {"protocol": protocol, "method": method, "seed": seed}
+    expected |= {"task": spec.task, "dataset": spec.dataset}
+    for key, value in expected.items():
+        if found.get(key) != value:
+            raise ParamsError(f"{path}: {key}: found {found.get(key)!r}; expected {value!r}")
+    for key in ("stand_in", "classes", "train_images", "test_images", "stages"):
+        if key not in found:
+            raise ParamsError(f"{path}: {key}: missing; expected here")
+    unknown = [name for name in found["stages"] if name not in ORDER]
+    if unknown or not found["stages"]:
+        raise ParamsError(f"{path}: stages: found {unknown}; expected some of {', '.join(ORDER)}")
+
+
+def _numbers(stage: dict[str, Any]) -> list[tuple[str, str, float]]:
+    """(kind, metric, value) of each number a stage reports, those one level down included."""
+    out = []
+    for key, value in stage.items():
+        if isinstance(value, dict):
+            out += [("measure", name, number) for _, name, number in _numbers(value)]
+        elif key not in BOOKKEEPING and type(value) in (int, float) and math.isfinite(value):
+            out.append(("measure" if COLLAPSE.search(key) else "score", key, float(value)))
+    return sorted(out)

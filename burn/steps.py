@@ -1,0 +1,51 @@
+"""The source files each step computes with: a change in one of them reruns the step.
+
+Snakemake imports these lists; dvc.yaml spells them out (a test compares). They name the modules
+that decide what is computed, not the ones that only carry it (__main__, params, artifacts, steps).
+A method's file and a task's file are not here: they are nodes' inputs of their own, so that editing
+one reruns only its own row or column.
+"""
+
+NETWORKS = [
+    "burn/binary.py",
+    "burn/models/__init__.py",
+    "burn/models/reactnet.py",
+    "burn/models/resnet.py",
+]
+IMAGES = [
+    "burn/data/augment.py",
+    "burn/data/sources.py",
+    "burn/data/store.py",
+]
+TRAINING = [
+    *NETWORKS,
+    *IMAGES,
+    "burn/collapse.py",
+    "burn/data/loader.py",
+    "burn/losses.py",
+    "burn/methods/base.py",
+    "burn/models/heads.py",
+    "burn/train.py",
+]
+
+SOURCES = {
+    "prepare": [
+        "burn/data/prepare.py",
+        "burn/data/registry.py",
+        "burn/data/sources.py",
+        "burn/data/store.py",
+        "burn/data/synthetic.py",
+    ],
+    "teacher": [*TRAINING, "burn/teacher.py"],
+    "pretrain": [*TRAINING, "burn/pretrain.py"],
+    "protocol": [],
+    "evaluate": [*NETWORKS, *IMAGES, "burn/evaluate.py", "burn/tasks/base.py"],
+    "report": [
+        "burn/report/__init__.py",
+        "burn/report/collect.py",
+        "burn/report/figures.py",
+        "burn/report/published.csv",
+        "burn/report/tables.py",
+        "burn/report/write.py",
+    ],
+}

@@ -1,0 +1,164 @@
+"""The FP teacher h: MoCo v2 (Chen et al. 2020) on the FP network, or weights that exist already.
+
+The key encoder's batch norm uses momentum copies of the query's running statistics (EMAN, Cai et
+al., CVPR 2021) where the official recipe shuffles batches between GPUs: both keep the statistics
+of a batch from giving away which key belongs to which query, and this one works on one device.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import nn
+
+from burn import models
+from burn.artifacts import METRICS, WEIGHTS, artifact, file_hash
+from burn.data.loader import Loader
+from burn.data.store import open_data
+from burn.machine import setup, world
+from burn.methods.base import Context, Method, Recipe, Step
+from burn.models.heads import mlp, mlp_like
+from burn.params import Augment, Machine, ParamsError, Teacher
+from burn.train import fit
+
+
+class Queue(nn.Module):
+    """The last `size` keys, (size, dim), L2-normalised; the oldest give way."""
+
+    def __init__(self, size: int, dim: int):
+        super().__init__()
+        self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))
+        self.register_buffer("at", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def push(self, keys) -> None:
+        """Put (N, dim) keys in the place of the N oldest."""
+        size = len(self.keys)
+        rows = (self.at + torch.arange(len(keys), device=keys.device)) % size
+        self.keys[rows] = keys.to(self.keys.dtype)
+        self.at.add_(len(keys)).remainder_(size)
+
+
+class MoCo(Method):
+    """InfoNCE of a query against its key and a queue of negatives."""
+
+    def __init__(self, cfg: Teacher, context: Context):
+        super().__init__(Recipe(), context)
+        self.cfg = cfg
+        self.temperature = cfg.temperature
+        self.networks["head"] = mlp(context.network.dim, cfg.embedding, norm=cfg.norm)
+        keys = nn.ModuleList([copy.deepcopy(self.networks[n]) for n in ("network", "head")])
+        self.helpers["key"] = keys.requires_grad_(False)
+        self.helpers["queue"] = Queue(cfg.queue, cfg.embedding)
+
+    def step(self, views, labels, step):
+        """Query on the first view, key on the second."""
+        queue = self.helpers["queue"]
+        query = self.networks["head"](self.networks["network"](views[0])).float()
+        query = F.normalize(query, dim=1)
+        with torch.no_grad():
+            self.helpers["key"].eval()
+            network, head = self.helpers["key"]
+            key = F.normalize(head(network(views[1])).float(), dim=1)
+        positive = (query * key).sum(1, keepdim=True)
+        logits = torch.cat([positive, query @ queue.keys.t()], 1) / self.cfg.temperature
+        target = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+        queue.push(_gather(key))
+        return Step(F.cross_entropy(logits, target), outputs=query, targets=key)
+
+    @torch.no_grad()
+    def after_update(self, progress):
+        """Move the key encoder, parameters and running statistics, towards the query encoder."""
+        network, head = self.helpers["key"]
+        for slow, fast in ((network, self.networks["network"]), (head, self.networks["head"])):
+            for a, b in zip(slow.state_dict().values(), fast.state_dict().values()):
+                if a.is_floating_point():
+                    a.lerp_(b, 1 - self.cfg.momentum)
+
+
+def _gather(keys):
+    """The keys of all processes, so that every queue holds the same."""
+    _, size = world()
+    if size == 1:
+        return keys
+    parts = [torch.empty_like(keys) for _ in range(size)]
+    torch.distributed.all_gather(parts, keys.contiguous())
+    return torch.cat(parts)
+
+
+def pretrain_teacher(view: dict[str, Any], seed: int, data: Path, out: Path, machine: Machine):
+    """Train the teacher, or import `teacher.checkpoint`, and write its artifact folder."""
+    cfg: Teacher = view["teacher"]
+    inputs = [data / "data.safetensors"] if cfg.checkpoint is None else [cfg.checkpoint]
+    with artifact(out, "teacher", view, inputs, seed=seed) as work:
+        device = setup(machine)
+        rank, size = world()
+        torch.manual_seed(seed)
+        network = models.build(cfg.network.model_dump())
+        source = open_data(data)
+        if cfg.checkpoint is not None:
+            networks = _imported(cfg, network)
+            result: dict[str, Any] = {"imported": True, "epochs": 0, "collapsed": False}
+        else:
+            augment = Augment.model_validate(view["augment"].model_dump() | cfg.augment)
+            split = source.split("train")
+            loader = Loader(split, augment, cfg.train.batch, 2, seed, device,
+                            machine.workers, rank, size)  # fmt: skip
+            steps = cfg.epochs * loader.steps
+            method = MoCo(cfg, Context(network, None, len(source.classes), steps))
+            result = {"updates": 0, "images_seen": 0, "collapsed": False}
+            if cfg.epochs:
+                result = fit(method, loader, cfg.train, cfg.epochs, work)
+                work.path("checkpoint.pt").unlink(missing_ok=True)
+            result |= {"imported": False, "epochs": cfg.epochs, "train_images": len(split)}
+            networks = method.networks
+        if rank == 0:
+            save_file(models.flatten(networks), work.path(WEIGHTS))
+        work.metrics = result | {"network": network.config, "precision": "fp", "stage": "teacher",
+                                 "seed": seed, "stand_in": source.stand_in}  # fmt: skip
+
+
+def _imported(cfg: Teacher, network: nn.Module) -> dict[str, nn.Module]:
+    """`network` and its embedding head, filled from `cfg.checkpoint`.
+
+    Takes an artifact folder's weights.safetensors or the official MoCo v2 file (keys
+    `module.encoder_q.*`, `fc` the MLP). Raises ParamsError listing what does not fit.
+    """
+    path = Path(cfg.checkpoint)
+    if cfg.sha256 is not None and file_hash(path) != cfg.sha256:
+        raise ParamsError(f"teacher.sha256: found {file_hash(path)} for {path}; expected {cfg.sha256}")
+    if path.suffix == ".safetensors":
+        weights = {"head": {}} | models.read_weights(path.parent)
+    else:
+        weights = _moco_layout(path)
+    want, have = network.state_dict(), weights["network"]
+    wrong = [k for k in want if k not in have or have[k].shape != want[k].shape]
+    wrong += [k for k in have if k not in want]
+    if wrong:
+        raise ParamsError(
+            f"teacher.checkpoint: {path}: {len(wrong)} keys missing, extra or mis-shaped for "
+            f"teacher.network, first: {', '.join(wrong[:5])}"
+        )
+    network.load_state_dict(have)
+    return {"network": network} | ({"head": mlp_like(weights["head"])} if weights["head"] else {})
+
+
+def _moco_layout(path: Path) -> dict[str, dict[str, torch.Tensor]]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # unpickling fails in many ways; all mean the same to the user
+        reason = " ".join(str(error).split())[:200]
+        raise ParamsError(
+            f"teacher.checkpoint: {path}: not a MoCo v2 checkpoint that can be loaded safely: {reason}"
+        ) from None
+    weights: dict[str, dict[str, torch.Tensor]] = {"network": {}, "head": {}}
+    for key, tensor in state.items():
+        key = key.removeprefix("module.")
+        if key.startswith("encoder_q."):
+            key = key.removeprefix("encoder_q.")
+            name = "head" if key.startswith("fc.") else "network"
+            weights[name][key.removeprefix("fc.")] = tensor
+    return weights

@@ -1,0 +1,53 @@
+"""What the slow tests share: the smoke experiment, run once by each engine."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import graphs
+import pytest
+import yaml
+
+from burn.params import load, merge, plain
+
+ENVIRONMENT = {
+    **os.environ,
+    # The steps are called as `python`: the one that runs these tests.
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+COMMANDS = {"snakemake": ["snakemake", "--cores", "2", "all"], "dvc": ["dvc", "repro"]}
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: runs the whole smoke experiment (minutes)")
+
+
+@pytest.fixture(scope="session")
+def smoke_params() -> dict:
+    """params.yaml with presets/smoke.yaml on it, in full."""
+    overlay = yaml.safe_load((graphs.ROOT / "presets" / "smoke.yaml").read_text())
+    return graphs.effective(merge(plain(load(graphs.ROOT / "params.yaml")), overlay))
+
+
+@pytest.fixture(scope="session")
+def smoke_runs(smoke_params, tmp_path_factory) -> SimpleNamespace:
+    """Two copies of the repository, `.snakemake` and `.dvc`, the experiment run in each.
+
+    Tests may edit files there as long as they put them back.
+    """
+    runs = {}
+    for engine, command in COMMANDS.items():
+        folder = graphs.copy(tmp_path_factory.mktemp("run") / engine, smoke_params)
+        log = open(folder.parent / "log", "w+")
+        process = subprocess.Popen(
+            command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT
+        )
+        runs[engine] = folder, process, log
+    for _, process, log in runs.values():
+        if process.wait():
+            log.seek(0)
+            pytest.fail(f"{' '.join(process.args)}:\n{log.read()[-5000:]}")
+    return SimpleNamespace(**{engine: folder for engine, (folder, _, _) in runs.items()})

@@ -1,0 +1,116 @@
+"""One DAG, two engines: they resolve params.yaml to the same nodes, and to what is documented."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import graphs
+import pytest
+import yaml
+
+from burn.params import load, merge, parse, plain
+from burn.steps import SOURCES
+
+BASE = plain(load(graphs.ROOT / "params.yaml"))
+METHOD = next(iter(BASE["methods"]["distilled"]))
+PROTOCOL = next(iter(BASE["protocols"]))
+OVERLAYS = {
+    "default": {},
+    "two seeds": {"run": "again", "seeds": [0, 3]},
+    "a method less": {"methods": {"distilled": {METHOD: None}}},
+    "no standalone method": {
+        "methods": {"standalone": dict.fromkeys(BASE["methods"]["standalone"])}
+    },
+    "a protocol less": {"protocols": {PROTOCOL: None}},
+    "another method": {
+        "methods": {"distilled": {"mine": {**BASE["methods"]["distilled"][METHOD], "recipe": {}}}}
+    },
+    **{
+        preset.stem: yaml.safe_load(preset.read_text())
+        for preset in sorted((graphs.ROOT / "presets").glob("*.yaml"))
+    },
+}
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def resolved(request, tmp_path_factory):
+    """(params, Snakemake's graph of an overlay, DVC's of the params.yaml that it amounts to)."""
+    overlay = OVERLAYS[request.param]
+    folder = tmp_path_factory.mktemp("dag")
+    params = parse(merge(BASE, overlay))
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+    mine = graphs.copy(folder / "snakemake")
+    theirs = graphs.copy(folder / "dvc", plain(params))
+    one, planned = graphs.snakemake(mine, overlay=folder / "overlay.yaml" if overlay else None)
+    assert planned == set(one), "nothing has run, so everything must"
+    return params, one, graphs.dvc(theirs)
+
+
+def test_both_engines_have_the_nodes_and_edges_of_the_contract(resolved):
+    params, snakemake, dvc = resolved
+    expected = {name: parents for name, (_, parents) in graphs.contract(params).items()}
+    assert {name: set(node.parents) for name, node in snakemake.items()} == expected
+    assert {name: set(node.parents) for name, node in dvc.items()} == expected
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs", "view"])
+def test_both_engines_agree_on(resolved, field):
+    _, snakemake, dvc = resolved
+    one = {name: getattr(node, field) for name, node in snakemake.items()}
+    assert one == {name: getattr(node, field) for name, node in dvc.items()}
+
+
+def test_both_engines_run_the_same_commands(resolved):
+    params, snakemake, dvc = resolved
+    overlaid = f"--params results/{params.run}/params.yaml"
+    one = {
+        n: node.command.replace(overlaid, "--params params.yaml") for n, node in snakemake.items()
+    }
+    assert one == {name: node.command for name, node in dvc.items()}
+
+
+def test_rules_and_stages_have_the_same_names(resolved):
+    _, snakemake, dvc = resolved
+    for name, node in dvc.items():
+        both = "method" if node.rule in ("method_standalone", "method_distilled") else node.rule
+        assert snakemake[name].rule == both
+
+
+def test_steps_see_what_the_contract_says_they_read(resolved):
+    params, snakemake, _ = resolved
+    for name, (read, _) in graphs.contract(params).items():
+        if not name.startswith("methods/"):  # copied by `cp`, which reads no parameters
+            assert snakemake[name].view == read, name
+
+
+def test_every_step_depends_on_its_sources(resolved):
+    params, snakemake, dvc = resolved
+    for graph in (snakemake, dvc):
+        for name, node in graph.items():
+            if node.rule.startswith("method"):
+                continue
+            found = {file for file in node.inputs if file.startswith("burn/")}
+            step = node.command.split()[3]
+            if step == "protocol":
+                found -= {f"burn/tasks/{params.protocols[name.split('/')[1]].task}.py"}
+            assert found == set(SOURCES[step]), name
+
+
+def test_sources_exist():
+    missing = [f for files in SOURCES.values() for f in files if not (graphs.ROOT / f).exists()]
+    assert not missing
+
+
+def test_an_unknown_key_is_one_line_and_exit_code_2(tmp_path):
+    folder = graphs.copy(tmp_path / "repo")
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--quiet", "all", "--config", "trian={lr: 1}"],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "trian: unknown key; allowed: run, seeds" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr + done.stdout

@@ -1,0 +1,97 @@
+# What the rule files share: the experiment, checked, and the names they speak of it by. Functions of
+# burn are called by their full names: rule files share Snakemake's own globals.
+import sys
+from pathlib import Path
+
+import yaml
+
+sys.path.insert(0, str(Path(workflow.basedir).parent))
+import burn.artifacts
+import burn.params
+from burn.steps import SOURCES
+
+
+def stop(error):
+    print(error, file=sys.stderr)
+    sys.exit(2)
+
+
+def overlaid(config):
+    """The configuration Snakemake merged, typed as in YAML.
+
+    Snakemake leaves the numbers inside --config 'train={lr: 0.1}' as text.
+    """
+    for entry in workflow.config_settings.config_args or []:
+        key, _, value = entry.partition("=")
+        try:
+            config = burn.params.merge(config, {key: yaml.safe_load(value)})
+        except yaml.YAMLError:
+            message = f"--config {key}: found {value!r}; expected YAML"
+            raise burn.params.ParamsError(message) from None
+    return config
+
+
+def params_file(experiment):
+    """Where steps read an experiment with overrides from, once they can.
+
+    Nothing Snakemake compares holds this name: an override reruns what reads it, and no more.
+    """
+    path = Path("results", experiment.run, "params.yaml")
+    content = yaml.safe_dump(burn.params.plain(experiment), sort_keys=False)
+    if not (path.exists() and path.read_text() == content):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        burn.artifacts.write_text(path, content)
+    return str(path)
+
+
+try:
+    base = burn.params.load("params.yaml")
+except burn.params.ParamsError as error:
+    stop(error)
+
+
+configfile: "params.yaml"
+
+
+try:
+    experiment = burn.params.parse(overlaid(config), "params.yaml with overrides")
+except burn.params.ParamsError as error:
+    stop(error)
+
+PARAMS = "params.yaml" if experiment == base else params_file(experiment)
+RESULTS = f"results/{experiment.run}"
+DATA = f"{RESULTS}/data/{experiment.pretrain_on}"  # of the pretraining
+STANDALONE, DISTILLED = experiment.methods.standalone, experiment.methods.distilled
+THREADS = experiment.machine.threads
+# One slot of the profile's `gpu`, so that two steps never share the GPUs.
+GPU = int(
+    experiment.machine.device.startswith("cuda")
+    or (experiment.machine.device == "auto" and Path("/dev/nvidiactl").exists())
+)
+
+
+def one_of(names):
+    """A wildcard that is one of `names`; of none, it matches nothing."""
+    return "|".join(names) or "(?!)"
+
+
+pathvars:
+    results=RESULTS,
+
+
+wildcard_constraints:
+    dataset=one_of(experiment.data.sets),
+    protocol=one_of(experiment.protocols),
+    seed=r"\d+",
+
+
+def reads(step, **names):
+    """What `step` reads of the experiment (burn.params.READS): the `params` of its rule."""
+
+
+    def what(wildcards):
+        return burn.params.text(
+            burn.params.view(experiment, step, **names, **dict(wildcards.items()))
+        )
+
+    return what

@@ -1,0 +1,17 @@
+# Data sets: checked, counted, packed into one array.
+
+
+rule prepare:
+    input:
+        SOURCES["prepare"],
+    output:
+        "<results>/data/{dataset}/data.safetensors",
+        "<results>/data/{dataset}/index.json",
+        "<results>/data/{dataset}/metrics.json",
+    params:
+        view=reads("prepare"),
+    log:
+        "<results>/logs/prepare/{dataset}.log",
+    shell:
+        "python -m burn prepare --params {PARAMS} --dataset {wildcards.dataset}"
+        " --out {RESULTS}/data/{wildcards.dataset} > {log} 2>&1"

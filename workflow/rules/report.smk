@@ -1,0 +1,38 @@
+# Tables and figures; `snakemake --report report.html` gathers them in one page.
+
+
+rule report:
+    input:
+        SOURCES["report"],
+        expand(
+            "<results>/eval/{protocol}/{method}/seed{seed}/metrics.json",
+            protocol=experiment.protocols,
+            method=[*STANDALONE, *DISTILLED, "teacher"],
+            seed=experiment.seeds,
+        ),
+    output:
+        report(
+            directory("<results>/report/tables"),
+            patterns=["{name}.csv"],
+            caption="../report/tables.rst",
+            category="Tables",
+        ),
+        report(
+            directory("<results>/report/figures"),
+            patterns=["{name}.png"],
+            caption="../report/figures.rst",
+            category="Figures",
+        ),
+        report(
+            "<results>/report/report.md",
+            caption="../report/report.rst",
+            category="Report",
+        ),
+        "<results>/report/metrics.json",
+    params:
+        view=reads("report"),
+    log:
+        "<results>/logs/report.log",
+    shell:
+        "python -m burn report --params {PARAMS} --results {RESULTS} --out {RESULTS}/report"
+        " > {log} 2>&1"
