@@ -30,6 +30,8 @@ def teacher(args, p):
 
 def pretrain(args, p):
     view = params.view(p, "pretrain", method=args.method, stage=args.stage)
+    if params.family_of(p, args.method) == "distilled" and args.teacher is None:
+        raise ParamsError(f"--teacher: missing; {args.method} learns from one")
     if view["epochs"]:
         _relaunch(p)
     from burn.pretrain import pretrain
@@ -103,6 +105,8 @@ def parser() -> argparse.ArgumentParser:
     for step, names in STEPS.items():
         sub = commands.add_parser(step.__name__, description=step.__doc__)
         sub.set_defaults(run=step)
+        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
+                         help="show tracebacks")  # fmt: skip
         sub.add_argument("--params", default="params.yaml", help="default: params.yaml")
         for name in names:
             if name == "overlay":
@@ -119,7 +123,7 @@ def main() -> int:
     args = parser().parse_args()
     try:
         args.run(args, params.load(args.params))
-    except ParamsError as error:
+    except (ParamsError, OSError) as error:  # OSError: a full disk, a folder nobody may write
         if args.debug:
             raise
         print(f"error: {error}", file=sys.stderr)

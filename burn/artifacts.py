@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from burn import __version__
 from burn.params import ParamsError, text
 
 METRICS, WEIGHTS, PROVENANCE, LOG = (
@@ -84,7 +85,9 @@ def _locked(out: Path):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ParamsError(f"{out}: another process is making it; wait for it or stop it") from None
+            raise ParamsError(
+                f"{out}: another process is making it; wait for it or stop it"
+            ) from None
         yield
         path.unlink(missing_ok=True)
 
@@ -144,6 +147,8 @@ def provenance(step: str, view: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
+    if package == "burn":  # runs from its source folder, too
+        return __version__
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -165,6 +170,8 @@ def _commit() -> str | None:
         ).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+        return git("rev-parse", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "-uno") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("BURN_COMMIT")

@@ -160,7 +160,9 @@ class BinaryConv2d(nn.Module):
 
     def effective_weight(self) -> Tensor:
         """The weight the convolution uses: in `binary`, two values per output channel."""
-        return binary_weight(self.weight, self.gradient) if self.precision == "binary" else self.weight
+        return (
+            binary_weight(self.weight, self.gradient) if self.precision == "binary" else self.weight
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         device = x.device.type

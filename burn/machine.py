@@ -5,6 +5,9 @@ import os
 import sys
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from burn.params import Machine, ParamsError
 
@@ -51,8 +54,51 @@ def world() -> tuple[int, int]:
 
 
 def relaunch(machine: Machine) -> None:
-    """With `gpus` above 1, start this very command again under torchrun, one process per GPU."""
-    if machine.gpus > 1 and "LOCAL_RANK" not in os.environ:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                   f"--nproc-per-node={machine.gpus}", "-m", "burn", *sys.argv[1:]]  # fmt: skip
-        os.execv(sys.executable, command)
+    """With `gpus` above 1, run this very command under torchrun, one process per GPU, and exit.
+
+    The exit code is that of the first process that failed.
+    """
+    if machine.gpus <= 1 or "LOCAL_RANK" in os.environ:
+        return
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(machine.threads))
+    try:
+        run.main(["--standalone", f"--nproc-per-node={machine.gpus}", "-m", "burn", *sys.argv[1:]])
+    except ChildFailedError as error:
+        sys.exit(error.get_first_failure()[1].exitcode)
+    sys.exit(0)
+
+
+def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
+    """`module` with batch norms over the images of all processes, as one process would see them."""
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    for norm in module.modules():
+        if isinstance(norm, _BatchNorm):
+            norm.__class__ = _SyncNorm
+    return module
+
+
+class _SyncNorm(_BatchNorm):
+    """nn.SyncBatchNorm for CPUs, which torch lacks; every process has equally many images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
+                                False, 0.0, self.eps)  # fmt: skip
+        from torch.distributed.nn.functional import all_reduce  # one that gradients pass
+
+        dims = [0, *range(2, x.dim())]
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        count = x.numel() // x.shape[1] * world()[1]
+        mean = all_reduce(x.float().sum(dims)) / count
+        centred = x.float() - mean.view(shape)
+        variance = all_reduce(centred.square().sum(dims)) / count
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)

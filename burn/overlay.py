@@ -1,12 +1,12 @@
 """Presets under DVC: an overlay written into params.yaml, its comments kept."""
 
+import io
 from pathlib import Path
 
-import yaml
 from ruamel.yaml import YAML
 
 from burn.artifacts import write_text
-from burn.params import ParamsError, merge, parse
+from burn.params import ParamsError, merge, parse, read_yaml
 
 
 def apply(params: str | Path, overlay: str | Path) -> None:
@@ -14,23 +14,23 @@ def apply(params: str | Path, overlay: str | Path) -> None:
 
     Raises ParamsError, and changes nothing, if the outcome is no valid params.yaml.
     """
-    try:
-        changes = yaml.safe_load(Path(overlay).read_text()) or {}
-    except FileNotFoundError:
-        raise ParamsError(f"{overlay}: no such file; expected an overlay (see presets/)") from None
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{overlay}: not YAML: {' '.join(str(error).split())}") from None
-    parse(merge(yaml.safe_load(Path(params).read_text()), changes), f"{params} with {overlay}")
+    changes = read_yaml(overlay, "an overlay (see presets/)") or {}
+    if not isinstance(changes, dict):
+        found = type(changes).__name__
+        raise ParamsError(f"{overlay}: found {found}; expected keys of params.yaml")
+    parse(merge(read_yaml(params), changes), f"{params} with {overlay}")
     writer = YAML()
-    writer.width = 200
+    writer.width, writer.preserve_quotes = 200, True
+    writer.representer.add_representer(type(None), _null)
     tree = writer.load(Path(params).read_text())
     _merge_into(tree, changes)
-    temporary = Path(f"{params}.tmp")
-    with open(temporary, "w") as file:
-        writer.dump(tree, file)
-    content = temporary.read_text()
-    temporary.unlink()
-    write_text(params, content)
+    content = io.StringIO()
+    writer.dump(tree, content)
+    write_text(params, content.getvalue())
+
+
+def _null(representer, _):
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 # Where null means "leave this entry out"; elsewhere it is a value like any other.
@@ -43,5 +43,7 @@ def _merge_into(tree, changes: dict, at: str = "") -> None:
             tree.pop(key, None)
         elif isinstance(value, dict) and isinstance(tree.get(key), dict):
             _merge_into(tree[key], value, f"{at}.{key}".lstrip("."))
+            if not tree[key]:  # its comment would part the key from the {}
+                tree[key] = {}
         else:
             tree[key] = value

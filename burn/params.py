@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 STAGES = ("real", "binact", "binary")
+RESERVED = ("teacher", *STAGES)  # rows and folders of results that are no method
 DATASETS = ("imagenet", "places205", "voc07", "cifar10", "cifar100", "cub200", "birdsnap")
 
 
@@ -34,7 +35,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-Real = Annotated[float, BeforeValidator(_number)]
+Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Real, Field(gt=0)]
 NonNegative = Annotated[Real, Field(ge=0)]
 Unit = Annotated[Real, Field(ge=0, le=1)]
@@ -96,6 +97,13 @@ class Augment(Strict):
             raise ValueError("two values in rising order")
         return value
 
+    @field_validator("jitter")
+    @classmethod
+    def _half_a_turn(cls, value):
+        if value[3] > 0.5:
+            raise ValueError("hue, the last of four, of at most 0.5")
+        return value
+
 
 class Train(Strict):
     """The training loop's settings (burn.train)."""
@@ -105,7 +113,7 @@ class Train(Strict):
     optimizer: Literal["adam", "sgd"] = "adam"
     lr: Positive = 3e-4
     weight_decay: NonNegative = 0.0
-    warmup: NonNegative = 0.0
+    warmup: Unit = 0.0
     precision: Literal["fp32", "bf16"] = "bf16"
     checkpoint_minutes: NonNegative = 5.0
     strict: bool = False
@@ -114,13 +122,14 @@ class Train(Strict):
 class Network(Strict):
     """A feature extractor (burn.models)."""
 
-    arch: Literal["reactnet", "resnet18", "resnet50"]
+    arch: Literal["resnet18", "resnet50"]
     width: Positive = 1.0
     stem: Literal["imagenet", "half", "small"] = "imagenet"
 
 
 class Student(Network):
     arch: Literal["reactnet"] = "reactnet"
+    stem: Literal["imagenet", "small"] = "imagenet"
     gradient: Literal["clipped", "quadratic"] = "clipped"
 
 
@@ -176,7 +185,7 @@ class Report(Strict):
 
 class Params(Strict):
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    seeds: Annotated[list[Count], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)]
     machine: Machine = Machine()
     data: Data
     pretrain_on: Literal[DATASETS]
@@ -254,13 +263,29 @@ def parse(raw: Any, where: str = "params.yaml") -> Params:
 
 def load(path: str | Path) -> Params:
     """Read and validate a params.yaml. Raises ParamsError."""
+    return parse(read_yaml(path), str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML, but a key that comes twice is an error: else the first would be lost in silence."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.YAMLError(f"key {key.value!r} twice in line {key.start_mark.line + 1}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | Path, expected: str = "a params.yaml") -> Any:
+    """What a YAML file says. Raises ParamsError, one line."""
     try:
-        raw = yaml.safe_load(Path(path).read_text())
+        return yaml.load(Path(path).read_text(), _Loader)
     except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file; expected a params.yaml") from None
-    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: no such file; expected {expected}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    return parse(raw, str(path))
 
 
 def family_of(params: Params, method: str) -> str:
@@ -315,8 +340,14 @@ def _one_line(error: ValidationError, where: str) -> str:
         return f"{where}: {key}: unknown key; allowed: {allowed}"
     if first["type"] == "missing":
         return f"{where}: {key}: missing; expected here"
-    found = first["input"]
-    return f"{where}: {key}: found {found!r}; allowed: {first['msg'].removeprefix('Input should be ')}"
+    return f"{where}: {key}: found {first['input']!r}; allowed: {_allowed(first)}"
+
+
+def _allowed(found: Any) -> str:
+    message = found["msg"].removeprefix("Value error, ")
+    for start in ("Input should be ", "String should "):
+        message = message.removeprefix(start)
+    return message
 
 
 def _fields_at(model: Any, loc: list[str]) -> list[str]:
@@ -329,10 +360,19 @@ def _fields_at(model: Any, loc: list[str]) -> list[str]:
 
 
 def recipe_model(package: str, file: str, attribute: str) -> Any:
-    """The pydantic model `attribute` of burn/<package>/<file>.py, or None if there is no file."""
-    if not (Path(__file__).parent / package / f"{file}.py").exists():
+    """The class `attribute` of burn/<package>/<file>.py, or None if there is no such file.
+
+    Raises ParamsError if the file cannot be imported or has no such class.
+    """
+    if file not in available(package):
         return None
-    return getattr(importlib.import_module(f"burn.{package}.{file}"), attribute)
+    try:
+        return getattr(importlib.import_module(f"burn.{package}.{file}"), attribute)
+    except Exception as error:  # somebody's own file can fail in any way
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ParamsError(
+            f"burn/{package}/{file}.py: found {reason}; expected a class {attribute}"
+        ) from error
 
 
 def available(package: str) -> list[str]:
@@ -349,10 +389,10 @@ def check_section(where: str, key: str, model: Any, found: dict) -> Any:
         first = error.errors()[0]
         inner = ".".join([key, *(str(p) for p in first["loc"])])
         if first["type"] == "extra_forbidden":
-            allowed = ", ".join(model.model_fields)
+            allowed = ", ".join(_fields_at(model, list(first["loc"][:-1])))
             raise ParamsError(f"{where}: {inner}: unknown key; allowed: {allowed}") from None
-        message = first["msg"].removeprefix("Input should be ")
-        raise ParamsError(f"{where}: {inner}: found {first['input']!r}; allowed: {message}") from None
+        found = f"found {first['input']!r}; allowed: {_allowed(first)}"
+        raise ParamsError(f"{where}: {inner}: {found}") from None
 
 
 def _cross_check(params: Params, where: str) -> None:
@@ -360,7 +400,7 @@ def _cross_check(params: Params, where: str) -> None:
         raise ParamsError(f"{where}: seeds: found {params.seeds}; allowed: each seed once")
     both = set(params.methods.standalone) & set(params.methods.distilled)
     if both:
-        raise ParamsError(f"{where}: methods: found {both.pop()!r} in both families; allowed: one")
+        raise ParamsError(f"{where}: methods: found {min(both)!r} in both families; allowed: one")
     if params.pretrain_on not in params.data.sets:
         raise ParamsError(
             f"{where}: pretrain_on: found {params.pretrain_on!r}; "
@@ -369,14 +409,7 @@ def _cross_check(params: Params, where: str) -> None:
     check_section(where, "teacher.augment", Augment, params.teacher.augment)
     for family in ("standalone", "distilled"):
         for name, method in getattr(params.methods, family).items():
-            key = f"methods.{family}.{name}"
-            model = recipe_model("methods", method.file, "Recipe")
-            if model is None:
-                raise ParamsError(
-                    f"{where}: {key}.file: found {method.file!r}; "
-                    f"allowed: {', '.join(available('methods'))}"
-                )
-            check_section(where, f"{key}.recipe", model, method.recipe)
+            _check_method(f"methods.{family}.{name}", name, method, where)
     for name, protocol in params.protocols.items():
         key = f"protocols.{name}"
         if protocol.dataset not in params.data.sets:
@@ -396,3 +429,26 @@ def _cross_check(params: Params, where: str) -> None:
                 f"{where}: tasks.{name}: no such task; allowed: {', '.join(available('tasks'))}"
             )
         check_section(where, f"tasks.{name}", model, options)
+
+
+def _check_method(key: str, name: str, method: Method, where: str) -> None:
+    if name in RESERVED:
+        raise ParamsError(
+            f"{where}: {key}: found {name!r}; allowed: any name but {', '.join(RESERVED)}"
+        )
+    model = recipe_model("methods", method.file, "Recipe")
+    if model is None:
+        raise ParamsError(
+            f"{where}: {key}.file: found {method.file!r}; "
+            f"allowed: {', '.join(available('methods'))}"
+        )
+    for part, shared in (("train", Train), ("augment", Augment)):  # their keys, not the recipe's
+        check_section(where, f"{key}.recipe.{part}", shared, method.recipe.get(part, {}))
+    check_section(where, f"{key}.recipe", model, method.recipe)
+    trains = recipe_model("methods", method.file, "Method").trains
+    for stage, epochs in method.epochs:
+        if epochs and not trains:
+            raise ParamsError(
+                f"{where}: {key}.epochs.{stage}: found {epochs}; "
+                f"allowed: 0 ({method.file} trains nothing)"
+            )

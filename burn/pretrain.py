@@ -102,6 +102,7 @@ def _calibrate(network, loader, batches: int = 20) -> None:
     network.train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()  # none of another precision
             module.momentum = None  # plain average
     with torch.no_grad():
         for views, _ in loader.run(0, batches):
@@ -116,4 +117,8 @@ def _take_over(networks: dict, weights: dict, init: Path) -> None:
             f"expected {', '.join(sorted(networks))}"
         )
     for name, network in networks.items():
-        network.load_state_dict(weights[name])
+        try:
+            network.load_state_dict(weights[name])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ParamsError(f"{init / WEIGHTS}: {name} is of another shape: {reason}") from None

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from burn import models
-from burn.artifacts import METRICS, WEIGHTS, artifact, file_hash
+from burn.artifacts import WEIGHTS, artifact, file_hash
 from burn.data.loader import Loader
 from burn.data.store import open_data
 from burn.machine import setup, world
@@ -64,7 +64,8 @@ class MoCo(Method):
             network, head = self.helpers["key"]
             key = F.normalize(head(network(views[1])).float(), dim=1)
         positive = (query * key).sum(1, keepdim=True)
-        logits = torch.cat([positive, query @ queue.keys.t()], 1) / self.cfg.temperature
+        negatives = query @ queue.keys.clone().t()  # the queue changes before the backward pass
+        logits = torch.cat([positive, negatives], 1) / self.cfg.temperature
         target = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
         queue.push(_gather(key))
         return Step(F.cross_entropy(logits, target), outputs=query, targets=key)
@@ -92,6 +93,8 @@ def _gather(keys):
 def pretrain_teacher(view: dict[str, Any], seed: int, data: Path, out: Path, machine: Machine):
     """Train the teacher, or import `teacher.checkpoint`, and write its artifact folder."""
     cfg: Teacher = view["teacher"]
+    if cfg.checkpoint is not None and not Path(cfg.checkpoint).is_file():
+        raise ParamsError(f"teacher.checkpoint: found {cfg.checkpoint!r}; expected a file")
     inputs = [data / "data.safetensors"] if cfg.checkpoint is None else [cfg.checkpoint]
     with artifact(out, "teacher", view, inputs, seed=seed) as work:
         device = setup(machine)
@@ -103,14 +106,13 @@ def pretrain_teacher(view: dict[str, Any], seed: int, data: Path, out: Path, mac
             networks = _imported(cfg, network)
             result: dict[str, Any] = {"imported": True, "epochs": 0, "collapsed": False}
         else:
-            augment = Augment.model_validate(view["augment"].model_dump() | cfg.augment)
             split = source.split("train")
-            loader = Loader(split, augment, cfg.train.batch, 2, seed, device,
-                            machine.workers, rank, size)  # fmt: skip
-            steps = cfg.epochs * loader.steps
-            method = MoCo(cfg, Context(network, None, len(source.classes), steps))
+            method = MoCo(cfg, Context(network, None, len(source.classes), 0))
             result = {"updates": 0, "images_seen": 0, "collapsed": False}
             if cfg.epochs:
+                augment = Augment.model_validate(view["augment"].model_dump() | cfg.augment)
+                loader = Loader(split, augment, cfg.train.batch, 2, seed, device,
+                                machine.workers, rank, size)  # fmt: skip
                 result = fit(method, loader, cfg.train, cfg.epochs, work)
                 work.path("checkpoint.pt").unlink(missing_ok=True)
             result |= {"imported": False, "epochs": cfg.epochs, "train_images": len(split)}
@@ -124,13 +126,15 @@ def pretrain_teacher(view: dict[str, Any], seed: int, data: Path, out: Path, mac
 def _imported(cfg: Teacher, network: nn.Module) -> dict[str, nn.Module]:
     """`network` and its embedding head, filled from `cfg.checkpoint`.
 
-    Takes an artifact folder's weights.safetensors or the official MoCo v2 file (keys
+    Takes an artifact folder's weights.safetensors (by that name) or the official MoCo v2 file (keys
     `module.encoder_q.*`, `fc` the MLP). Raises ParamsError listing what does not fit.
     """
     path = Path(cfg.checkpoint)
     if cfg.sha256 is not None and file_hash(path) != cfg.sha256:
-        raise ParamsError(f"teacher.sha256: found {file_hash(path)} for {path}; expected {cfg.sha256}")
-    if path.suffix == ".safetensors":
+        raise ParamsError(
+            f"teacher.sha256: found {file_hash(path)} for {path}; expected {cfg.sha256}"
+        )
+    if path.name == WEIGHTS:
         weights = {"head": {}} | models.read_weights(path.parent)
     else:
         weights = _moco_layout(path)
@@ -143,7 +147,15 @@ def _imported(cfg: Teacher, network: nn.Module) -> dict[str, nn.Module]:
             f"teacher.network, first: {', '.join(wrong[:5])}"
         )
     network.load_state_dict(have)
-    return {"network": network} | ({"head": mlp_like(weights["head"])} if weights["head"] else {})
+    if not weights["head"]:
+        return {"network": network}
+    try:
+        return {"network": network, "head": mlp_like(weights["head"])}
+    except (KeyError, ValueError, RuntimeError):
+        raise ParamsError(
+            f"teacher.checkpoint: {path}: found a head with {', '.join(weights['head'])}; "
+            "expected MoCo v2's fc.0 and fc.2"
+        ) from None
 
 
 def _moco_layout(path: Path) -> dict[str, dict[str, torch.Tensor]]:

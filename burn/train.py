@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from burn import collapse
 from burn.artifacts import LOG, Work
 from burn.data.loader import Loader
+from burn.machine import synchronise
 from burn.params import ParamsError, Train
 from burn.progress import Progress
 
@@ -55,9 +56,7 @@ def optimiser(method, cfg: Train) -> torch.optim.Optimizer:
             groups.append({"params": trained, "scale": method.lr_scale(name)})
     if cfg.optimizer == "adam":
         return torch.optim.Adam(groups, cfg.lr, weight_decay=cfg.weight_decay, fused=True)
-    return torch.optim.SGD(
-        groups, cfg.lr, momentum=0.9, weight_decay=cfg.weight_decay, fused=True
-    )
+    return torch.optim.SGD(groups, cfg.lr, momentum=0.9, weight_decay=cfg.weight_decay, fused=True)
 
 
 def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str, Any]:
@@ -68,20 +67,26 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
     """
     device, rank, world = loader.device, loader.rank, loader.world
     objective = Objective(method).to(device, memory_format=torch.channels_last).train()
-    if world > 1 and device.type == "cuda":
-        objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)
+    if world > 1:
+        objective = synchronise(objective, device)
         # The method holds its networks by name: point it at the converted ones.
         method.networks, method.helpers = dict(objective.networks), dict(objective.helpers)
     trained = objective
     if world > 1:
         trained = nn.parallel.DistributedDataParallel(
-            objective, find_unused_parameters=True, broadcast_buffers=device.type == "cpu"
+            objective, find_unused_parameters=True, broadcast_buffers=False
         )
     optimizer = optimiser(method, cfg)
     total = epochs * loader.steps // cfg.accumulate
+    if total == 0:
+        raise ParamsError(
+            f"train.accumulate: found {cfg.accumulate}; "
+            f"allowed: at most the {epochs * loader.steps} steps of the {epochs} epochs"
+        )
+    images = cfg.accumulate * loader.batch * world  # per update
     state = State(objective, optimizer, work, rank)
     update = state.resume(device)
-    if update:
+    if update and rank == 0:
         print(f"resuming at update {update} of {total}", flush=True)
     progress = Progress(total, update, work.out, quiet=rank > 0)
     # Only the last epoch's measures describe the result.
@@ -89,7 +94,7 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
     batches = loader.run(update * cfg.accumulate, total * cfg.accumulate)
     watch = CollapseWatch(cfg.strict, work, rank)
     losses, saved = [], time.monotonic()
-    began, images = time.monotonic(), 0
+    began = time.monotonic()
 
     while update < total:
         rate = learning_rate(update, total, cfg.lr, cfg.warmup)
@@ -107,7 +112,6 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         update += 1
-        images += len(labels) * cfg.accumulate * world
         method.after_update(update / total)
 
         if update % FLUSH == 0 or update == total:
@@ -120,13 +124,13 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
                 state.tail.append(row)
             if rank == 0:
                 work.log(update=update, lr=rate, seconds=round(time.monotonic() - began, 2),
-                         images=images, **row)  # fmt: skip
+                         images=update * images, **row)  # fmt: skip
             progress.at(update, mean, row)
             if update < total and time.monotonic() - saved >= 60 * cfg.checkpoint_minutes:
                 state.save(update)
                 saved = time.monotonic()
     progress.close()
-    return _summary(state.tail, total, total * cfg.accumulate * loader.batch * world)
+    return _summary(state.tail, total, total * images)
 
 
 class State:
@@ -203,10 +207,10 @@ def _mean_or_stop(losses: list[Tensor], update: int, accumulate: int, state: Sta
     values = torch.stack(losses).float().cpu()
     bad = (~values.isfinite()).nonzero()
     if len(bad):
-        at = update - (len(losses) - int(bad[0])) // accumulate
+        at = update - (len(losses) - int(bad[0]) - 1) // accumulate
         where = f"{state.path} (update {state.last})" if state.last else "none yet"
         raise ParamsError(
-            f"training: found loss {float(values[bad[0]])} at update {at + 1}; expected a number "
+            f"training: found loss {float(values[bad[0]])} at update {at}; expected a number "
             f"(lower train.lr, or precision: fp32); last good checkpoint: {where}"
         )
     return float(values.mean())

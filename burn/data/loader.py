@@ -82,9 +82,7 @@ class Loader:
             augment = self.augment
             if self.views == 0:
                 augment = augment.model_copy(update={"jitter_p": 0, "gray_p": 0, "blur_p": 0})
-            return [
-                photometric(images[:, i], augment, generator) for i in range(images.shape[1])
-            ]
+            return [photometric(images[:, i], augment, generator) for i in range(images.shape[1])]
         if self.views == 0:
             return [crops_flips(images, self.augment, generator)]
         return list(self.two(images, generator))[: self.views]

@@ -3,8 +3,9 @@
 A class is (shape, texture, frequency, outline, aspect); which ones a data set gets is drawn from
 its name and seed. Everything else is nuisance and drawn anew for each image: place, size, rotation,
 all colours, phase of the texture, a textured background, small plain distractors, noise. Colours
-carry no class. Random numbers are counter-based (Philox, one counter range per image), so image i
-is the same however many images are drawn, and the streams of train and test cannot meet.
+carry no class, and are muted: a contrastive network would otherwise tell images apart by them and
+learn nothing else. Random numbers are counter-based (Philox, one counter range per image), so
+image i is the same however many images are drawn, and the streams of train and test cannot meet.
 
 Inside, the image spans [-1, 1] in x and y, and an object the unit disc in its own (u, v).
 """
@@ -21,7 +22,9 @@ TEXTURES = ("stripes", "checks", "dots", "rings", "spokes", "waves", "blobs", "g
 FREQUENCIES = (0.9, 1.4, 2.1)  # texture periods per object radius
 MAX_CLASSES = 1000
 CHUNK = 2**16  # pixels drawn at once: small enough for the processor's cache
-SLOTS, SLOT, SCENE = 3, 32, 64  # objects per image; uniform draws per object and per scene
+SATURATION = 0.25  # how far a colour's channels may be apart
+OBJECTS = 3  # at most, in a scene with annotations
+SLOTS, SLOT, SCENE = 4, 32, 64  # objects per image; uniform draws per object and per scene
 
 
 def class_specs(dataset: str, classes: int, seed: int) -> list[tuple[int, int, int, int, int]]:
@@ -53,7 +56,10 @@ def class_names(dataset: str, classes: int, seed: int) -> list[str]:
 
 
 def draw(dataset, split, count, size, classes, seed=0, start=0):
-    """Images start..start+count-1 of a split, one object each; image i is of class i % classes.
+    """Images start..start+count-1 of a split; image i shows four objects of class i % classes.
+
+    The four differ in all but their class, so it is nearly all that two crops of an image share:
+    that is what makes contrastive pretraining learn it, in minutes.
 
     Returns images, uint8 (count, 3, size, size), and labels, int64 (count,).
     """
@@ -63,13 +69,13 @@ def draw(dataset, split, count, size, classes, seed=0, start=0):
     for at in range(0, count, step):
         part = index[at : at + step]
         uniform, noise = _numbers(dataset, split, seed, part, size)
-        own = uniform[:, :SLOT]
-        radius = 0.5 + 0.4 * own[:, 0]
-        # photographs centre and light their subject, more often than not
-        centre = 0.8 * (1 - 0.9 * radius)[:, None] * (2 * own[:, 1:3] - 1)
-        canvas = _background(uniform[:, -SCENE:], size)
-        _paint(canvas, specs[part % classes], centre, radius, own, uniform[:, -SCENE:])
-        images[at : at + step] = _finish(canvas, uniform[:, -SCENE:], noise)
+        scene = uniform[:, -SCENE:]
+        canvas = _background(scene, size)
+        for slot, cell in enumerate(((-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5), (0.5, 0.5))):
+            own = uniform[:, slot * SLOT : (slot + 1) * SLOT]
+            centre = np.array(cell, np.float32) + 0.15 * (2 * own[:, 1:3] - 1)
+            _paint(canvas, specs[part % classes], centre, 0.42 + 0.16 * own[:, 0], own, scene)
+        images[at : at + step] = _finish(canvas, scene, noise)
     return images, (index % classes).astype(np.int64)
 
 
@@ -92,7 +98,7 @@ def draw_scenes(dataset, split, count, size, classes, seed=0):
         objects = 1 + (3 * scene[:, 0]).astype(int)
         centre, radius = _places(uniform, objects)
         canvas = _background(scene, size)
-        for slot in range(SLOTS):
+        for slot in range(OBJECTS):
             (rows,) = np.nonzero(slot < objects)
             own = uniform[rows, slot * SLOT : (slot + 1) * SLOT]
             # the first object goes round the classes, which keeps them balanced
@@ -135,9 +141,9 @@ def _places(uniform, objects):
     Of eight random layouts the one with most room is taken, and shrunk to the room there is.
     """
     n = len(uniform)
-    own = uniform[:, : SLOTS * SLOT].reshape(n, SLOTS, SLOT)
+    own = uniform[:, : OBJECTS * SLOT].reshape(n, OBJECTS, SLOT)
     radius = 0.34 + 0.2 * own[:, :, 0]
-    layouts = (2 * own[:, :, 4:20] - 1).reshape(n, SLOTS, 8, 2) * (1 - radius)[..., None, None]
+    layouts = (2 * own[:, :, 4:20] - 1).reshape(n, OBJECTS, 8, 2) * (1 - radius)[..., None, None]
     room = np.full((n, 8), 1.0, np.float32)
     for a, b in ((0, 1), (0, 2), (1, 2)):
         apart = np.linalg.norm(layouts[:, a] - layouts[:, b], axis=-1)
@@ -160,7 +166,7 @@ def _column(values):
 def _background(scene, size):
     """Two crossed waves of random colour, and four small plain distractors: (n, 3, size, size)."""
     x, y = _grid(size)
-    base, *tints = (scene[:, a : a + 3, None, None] for a in (1, 4, 7))
+    base, *tints = (_muted(scene[:, a : a + 3])[:, :, None, None] for a in (1, 4, 7))
     canvas = np.broadcast_to(_ground(base), (len(scene), 3, size, size)).copy()
     for k, tint in enumerate(tints):
         turn, phase, pace = (_column(scene[:, 10 + 3 * k + j]) for j in range(3))
@@ -168,7 +174,7 @@ def _background(scene, size):
         wave = np.sin(
             pace * (np.cos(7 * turn) * x + np.sin(7 * turn) * y) + 6.2832 * phase,
         )
-        canvas += 0.3 * (tint - 0.5) * wave[:, None]
+        canvas += 0.15 * (tint - 0.5) * wave[:, None]
     for k in range(4):
         d = scene[:, 20 + 8 * k : 28 + 8 * k]
         turn, long, wide = (_column(v) for v in (3.1416 * d[:, 0], d[:, 1], d[:, 2]))
@@ -176,7 +182,7 @@ def _background(scene, size):
         along = np.abs(np.cos(turn) * dx + np.sin(turn) * dy) - (0.08 + 0.12 * long)
         across = np.abs(np.cos(turn) * dy - np.sin(turn) * dx) - (0.05 + 0.06 * wide)
         cover = np.clip(0.5 - np.maximum(along, across) * (size / 2), 0, 1)[:, None]
-        canvas += cover * (d[:, 5:8, None, None] - canvas)
+        canvas += 0.6 * cover * (_muted(d[:, 5:8])[:, :, None, None] - canvas)
     return canvas
 
 
@@ -215,16 +221,23 @@ def _paint(canvas, specs, centre, radius, own, scene):
 
 def _colours(own, scene):
     """Three colours per object, (n, 3, 1, 1): two far apart, the first one away from the ground."""
-    tries = own[:, 21:27].reshape(-1, 2, 3)
-    far = np.linalg.norm(tries - _ground(scene[:, None, 1:4]), axis=-1).argmax(1)
+    tries = _muted(own[:, 21:27].reshape(-1, 2, 3))
+    far = np.linalg.norm(tries - _ground(_muted(scene[:, None, 1:4])), axis=-1).argmax(1)
     first = tries[np.arange(len(own)), far]
-    second = (first + 0.35 + 0.3 * own[:, 27:30]) % 1.0
+    light = first.mean(1, keepdims=True)
+    away = np.where(light < 0.5, 0.4, -0.4) * (1 + 0.4 * own[:, 27:28])
+    second = first + away + SATURATION * (own[:, 27:30] - own[:, 27:28])
     line = 1.0 - 0.5 * (first + second)
     return tuple(0.15 + 0.85 * c[:, :, None, None] for c in (first, second, line))
 
 
+def _muted(colour):
+    """Colours (..., 3) with their channels drawn together towards the first."""
+    return colour[..., :1] + SATURATION * (colour - colour[..., :1])
+
+
 def _ground(uniform):
-    return 0.1 + 0.65 * uniform
+    return 0.3 + 0.25 * uniform
 
 
 def _shape(name, u, v):
@@ -291,8 +304,8 @@ def _texture(name, u, v, pace, own):
 def _finish(canvas, scene, noise):
     """Contrast, brightness and noise of the imaginary camera; uint8."""
     contrast, light, grain = (scene[:, a, None, None, None] for a in (52, 53, 54))
-    canvas = 0.5 + (0.7 + 0.5 * contrast) * (canvas - 0.5) + 0.2 * (light - 0.5)
-    canvas += (0.02 + 0.06 * grain) * noise
+    canvas = 0.5 + (0.8 + 0.3 * contrast) * (canvas - 0.5) + 0.1 * (light - 0.5)
+    canvas += (0.02 + 0.02 * grain) * noise
     return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 

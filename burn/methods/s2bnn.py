@@ -7,7 +7,7 @@ teacher's L2-normalised embedding over its dimensions: soft cross-entropy, same 
 from burn.methods.base import Method as Base
 from burn.methods.base import Recipe as BaseRecipe
 from burn.methods.base import Step
-from burn.params import Positive
+from burn.params import ParamsError, Positive
 
 
 class Recipe(BaseRecipe):
@@ -22,6 +22,11 @@ class Method(Base):
         super().__init__(recipe, context)
         from burn.models.heads import mlp
 
+        if context.teacher.head is None:
+            raise ParamsError(
+                "teacher.checkpoint: found no contrastive embedding in it; expected MoCo v2's fc.0 "
+                "and fc.2, which s2bnn distils"
+            )
         outputs = context.teacher.head[-1].out_features
         self.networks["head"] = mlp(context.network.dim, outputs)
         self.temperature = recipe.temperature

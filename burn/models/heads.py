@@ -24,9 +24,7 @@ def mlp(dim: int, outputs: int = 128, hidden: int | None = None, norm: bool = Fa
     """
     hidden = hidden or dim
     middle = [nn.BatchNorm1d(hidden)] if norm else []
-    return nn.Sequential(
-        nn.Linear(dim, hidden), *middle, nn.ReLU(), nn.Linear(hidden, outputs)
-    )
+    return nn.Sequential(nn.Linear(dim, hidden), *middle, nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 def mlp_like(weights: dict[str, Tensor]) -> nn.Sequential:

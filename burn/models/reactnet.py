@@ -73,7 +73,7 @@ class Block(nn.Module):
         self.stride, self.doubles = stride, out != channels
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.stride == 1 else F.avg_pool2d(x, 2)
+        shortcut = x if self.stride == 1 else F.avg_pool2d(x, 2, ceil_mode=True)
         x = self.act3(self.bn3(self.conv3(x)) + shortcut)
         shortcut = torch.cat([x, x], 1) if self.doubles else x
         return self.act1(self.bn1(self.conv1(x)) + shortcut)

@@ -103,7 +103,7 @@ def knn(bank, labels, query, k: int, temperature: float):
     votes = []
     for part in query.split(1000):
         cosine, rows = (part @ bank.t()).topk(k, dim=1)
-        weight = (cosine / temperature).exp()
+        weight = ((cosine - cosine[:, :1]) / temperature).exp()  # the nearest counts 1: no overflow
         vote = torch.zeros(len(part), classes, device=bank.device)
         votes.append(vote.scatter_add_(1, labels[rows], weight).argmax(1))
     return torch.cat(votes)

@@ -1,0 +1,354 @@
+"""Binarisation against hand-derived numbers and plain formulas; the networks against theirs."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from burn import binary
+from burn.binary import BinaryConv2d, binary_weight, set_precision, shifted_sign
+from burn.models.reactnet import Block, ReActNet, RPReLU
+from burn.models.resnet import ResNet
+
+CONVS = [(3, 1, 1), (3, 2, 1), (1, 1, 2)]  # kernel, stride, outputs
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def one(values) -> torch.Tensor:
+    """A (1, 1, 1, W) leaf of the given values."""
+    return torch.tensor([[[values]]]).requires_grad_()
+
+
+def grid(*shape) -> torch.Tensor:
+    """Multiples of 1/4 in [-2, 2], exact in bf16: the sign's and the masks' borders occur."""
+    return torch.randint(-8, 9, shape) / 4
+
+
+def plain_sign(a, gradient):
+    """+-1 with the straight-through derivative: (hard - soft).detach() + soft, soft its integral."""
+    hard = torch.where(a >= 0, 1.0, -1.0).to(a.dtype)
+    soft = torch.where(a.abs() <= 1, a if gradient == "clipped" else 2 * a - a * a.abs(), hard)
+    return (hard - soft).detach() + soft
+
+
+def plain_weight(w, gradient):
+    scale = w.abs().mean((1, 2, 3), keepdim=True).detach()
+    hard = torch.where(w >= 0, 1.0, -1.0).to(w.dtype)
+    if gradient == "clipped":
+        return scale * ((hard - w).detach() + w)
+    soft = torch.where(w.abs() <= 1, w, hard)
+    return (scale * hard - soft).detach() + soft
+
+
+def plain_conv(x, shift, w, stride, precision, gradient):
+    a = x + shift
+    a = a if precision == "real" else plain_sign(a, gradient)
+    w = plain_weight(w, gradient) if precision == "binary" else w
+    return F.conv2d(a, w, None, stride, w.shape[-1] // 2)
+
+
+def gradients(out, *leaves):
+    torch.manual_seed(1)  # the same upstream gradient for what is compared
+    return torch.autograd.grad(out, leaves, torch.randn(out.shape).to(out.dtype))
+
+
+# -- the sign and its gradients ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gradient", binary.GRADIENTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shift", [0.0, -0.0])
+def test_the_sign_of_zero_is_plus_one(gradient, dtype, shift):
+    zeros = torch.tensor([0.0, -0.0]).view(1, 1, 1, 2).to(dtype)
+    shift = torch.full((1, 1, 1, 1), shift)
+    assert shifted_sign(zeros, shift, gradient).tolist() == [[[[1, 1]]]]
+    assert binary.sign(zeros, gradient).tolist() == [[[[1, 1]]]]
+    assert shifted_sign(zeros + 5, shift - 5, gradient).tolist() == [[[[1, 1]]]]
+    w = torch.tensor([[0.0, -0.0, 3.0, -3.0]]).view(1, 4, 1, 1)
+    assert binary_weight(w, gradient).flatten().tolist() == [1.5, 1.5, 1.5, -1.5]
+    conv = set_precision(BinaryConv2d(1, 1, gradient=gradient), "binact")
+    conv.weight.data.fill_(1.0)
+    conv.shift.data.copy_(shift)
+    assert conv(zeros.float()).tolist() == [[[[1, 1]]]]
+
+
+@pytest.mark.parametrize("gradient", binary.GRADIENTS)
+def test_binarised_values(gradient):
+    out = shifted_sign(torch.randn(4, 3, 5, 5), torch.randn(1, 3, 1, 1), gradient)
+    assert set(out.unique().tolist()) == {-1, 1}
+    w = torch.randn(6, 3, 3, 3)
+    for filter, found in zip(w, binary_weight(w, gradient), strict=True):
+        scale = filter.abs().mean()
+        torch.testing.assert_close(found.unique(), torch.stack([-scale, scale]))
+        assert ((found > 0) == (filter > 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("gradient", "expected"),
+    [("clipped", [0.0, 2, 3, 4, 5, 6, 0]), ("quadratic", [0.0, 0, 3, 8, 5, 0, 0])],
+)
+@pytest.mark.parametrize("how", ["function", "convolution"])
+def test_gradient_of_the_sign_by_hand(gradient, expected, how):
+    x = one([-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 0.75])  # + 0.5: -1.5 -1 -0.5 0 0.5 1 1.25
+    if how == "function":
+        shift = torch.full((1, 1, 1, 1), 0.5, requires_grad=True)
+        out = shifted_sign(x, shift, gradient)
+    else:
+        conv = set_precision(BinaryConv2d(1, 1, gradient=gradient), "binact")
+        shift = conv.shift
+        shift.data.fill_(0.5)
+        conv.weight.data.fill_(1.0)
+        out = conv(x)
+    assert out.flatten().tolist() == [-1, -1, -1, 1, 1, 1, 1]
+    out.backward(one([1.0, 2, 3, 4, 5, 6, 7]))
+    assert x.grad.flatten().tolist() == expected
+    assert shift.grad.item() == sum(expected)
+
+
+def test_sign_without_shift_passes_the_same_gradient():
+    for gradient, expected in (("clipped", [0.0, 1, 1]), ("quadratic", [0.0, 0, 1])):
+        x = one([1.25, -1.0, 0.5])
+        binary.sign(x, gradient).sum().backward()
+        assert x.grad.flatten().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("gradient", "expected"), [("clipped", [0.75, 1.5, 4.5, 6]), ("quadratic", [1.0, 2, 3, 0])]
+)
+def test_gradient_of_the_weight_by_hand(gradient, expected):
+    w = torch.tensor([[0.5, -1.0], [-0.0, 3.0]]).view(2, 2, 1, 1).requires_grad_()
+    out = binary_weight(w, gradient)  # scales 0.75 and 1.5
+    assert out.flatten().tolist() == [0.75, -0.75, 1.5, 1.5]
+    out.backward(torch.tensor([1.0, 2, 3, 4]).view(2, 2, 1, 1))
+    assert w.grad.flatten().tolist() == expected
+
+
+# -- the convolution -----------------------------------------------------------------------------
+
+
+def conv_and_input(kernel, stride, outputs, precision, gradient, channels_last=False):
+    conv = set_precision(BinaryConv2d(4, kernel, stride, outputs, gradient), precision)
+    conv.weight.data.mul_(2)  # some beyond 1, where "quadratic" stops the gradient
+    conv.shift.data.copy_(grid(1, 4, 1, 1))
+    x = grid(3, 4, 7, 7)
+    memory = torch.channels_last if channels_last else torch.contiguous_format
+    return conv, x.to(memory_format=memory).requires_grad_()
+
+
+@pytest.mark.parametrize("gradient", binary.GRADIENTS)
+@pytest.mark.parametrize("precision", binary.PRECISIONS)
+@pytest.mark.parametrize(("kernel", "stride", "outputs"), CONVS)
+@pytest.mark.parametrize("mixed", [False, True])
+def test_convolution_equals_the_plain_formula(kernel, stride, outputs, precision, gradient, mixed):
+    conv, x = conv_and_input(kernel, stride, outputs, precision, gradient, channels_last=mixed)
+    leaves = (x, conv.shift, conv.weight)
+    expected = plain_conv(*leaves, stride, precision, gradient)
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        found = conv(x)
+    assert found.dtype == (torch.bfloat16 if mixed else torch.float32)
+    got, wanted = gradients(found, *leaves), gradients(expected, *leaves)
+    assert {g.dtype for g in got} == {torch.float32}
+    for a, b in zip((found, *got), (expected, *wanted), strict=True):
+        # A sum of many bf16 terms: the tolerance is a share of the tensor's largest entry.
+        tolerance = 0.02 * b.abs().max().item() if mixed else 1e-5
+        torch.testing.assert_close(a.float(), b, atol=tolerance, rtol=1e-5)
+
+
+def test_padding_is_zeros_after_binarisation_and_stride_halves():
+    conv = set_precision(BinaryConv2d(1, 3), "binary")
+    conv.weight.data.fill_(0.5)
+    for fill, sign in ((2.0, 1), (-2.0, -1)):
+        out = conv(torch.full((1, 1, 4, 4), fill))[0, 0]
+        expected = torch.tensor([[4.0, 6, 6, 4], [6, 9, 9, 6], [6, 9, 9, 6], [4, 6, 6, 4]])
+        torch.testing.assert_close(out, expected * 0.5 * sign)
+    assert BinaryConv2d(2, 3, stride=2)(torch.zeros(1, 2, 8, 8)).shape == (1, 2, 4, 4)
+    assert BinaryConv2d(2, 1, outputs=2)(torch.zeros(1, 2, 8, 8)).shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize("precision", ["binact", "binary"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_memory_kept_for_backward_is_a_byte_per_activation(precision, mixed):
+    conv, x = set_precision(BinaryConv2d(16, 3), precision), torch.randn(4, 16, 12, 12)
+    x.requires_grad_()
+    saved = []
+    with (
+        torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t),
+        torch.autocast("cpu", torch.bfloat16, enabled=mixed),
+    ):
+        out = conv(x)
+    weight = conv.weight.numel() * (2 if mixed else 4)
+    scales = 4 * 16 if precision == "binary" else 0
+    assert sum(t.nbytes for t in saved) == x.numel() + weight + scales
+    assert [t.dtype for t in saved if t.shape == x.shape] == [torch.int8]
+    kept = [v for v in vars(out.grad_fn).values() if isinstance(v, torch.Tensor)]
+    assert sum(t.numel() for t in kept) <= 16  # nothing but the shift, past the hooks
+
+
+def test_set_precision():
+    network = nn.Sequential(BinaryConv2d(2, 3), nn.Sequential(BinaryConv2d(2, 1)))
+    for precision in binary.PRECISIONS:
+        assert set_precision(network, precision) is network
+        assert [network[0].precision, network[1][0].precision] == [precision] * 2
+        levels = len(network[0].effective_weight()[0].unique())
+        assert levels == (2 if precision == "binary" else 18)
+    with pytest.raises(ValueError, match="found 'int8'; allowed: real, binact, binary"):
+        set_precision(network, "int8")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("gradient", binary.GRADIENTS)
+@pytest.mark.parametrize("precision", binary.PRECISIONS)
+def test_convolution_on_a_gpu(precision, gradient):
+    conv, x = conv_and_input(3, 1, 1, precision, gradient)
+    expected = conv(x)
+    wanted = gradients(expected, x, conv.shift, conv.weight)
+    conv.cuda()
+    y = x.detach().cuda().requires_grad_()
+    found = conv(y)
+    torch.manual_seed(1)
+    upstream = torch.randn(found.shape).cuda()
+    got = torch.autograd.grad(found, (y, conv.shift, conv.weight), upstream)
+    for a, b in zip((found, *got), (expected, *wanted), strict=True):
+        torch.testing.assert_close(a.cpu(), b, atol=5e-3, rtol=5e-3)  # TF32 may be on
+
+
+# -- the networks --------------------------------------------------------------------------------
+
+
+def randomise(module):
+    """Batch norms and RPReLUs that are not the identity."""
+    for m in module.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            for t in (m.weight.data, m.running_var):
+                t.uniform_(0.5, 1.5)
+            for t in (m.bias.data, m.running_mean):
+                t.normal_(0, 0.3)
+        if isinstance(m, RPReLU):
+            m.slope.data.normal_(0.3, 0.3)
+        if isinstance(m, (RPReLU, BinaryConv2d)):
+            for name in {"before", "after", "shift"} & dict(m.named_parameters()).keys():
+                getattr(m, name).data.normal_(0, 0.5)
+    return module
+
+
+def plain_rprelu(x, act):
+    return F.prelu(x + act.before, act.slope.flatten()) + act.after
+
+
+def test_rprelu():
+    act, x = randomise(RPReLU(3)), grid(2, 3, 5, 5).requires_grad_()
+    assert torch.equal(RPReLU(3)(one([-4.0, 4.0]).expand(1, 3, 1, 2))[0, 0], one([-1.0, 4])[0, 0])
+    act.before.data.copy_(grid(1, 3, 1, 1))  # the kink occurs
+    leaves = (x, act.before, act.slope, act.after)
+    found, expected = act(x), plain_rprelu(x, act)
+    pairs = zip(gradients(found, *leaves), gradients(expected, *leaves), strict=True)
+    torch.testing.assert_close(found, expected)
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def plain_norm(x, norm, part=slice(None)):
+    return F.batch_norm(x, None, None, norm.weight[part], norm.bias[part], True)
+
+
+def plain_block(block, x, stride, c, out, precision, gradient):
+    """The block as the method's notes describe it, two separate 1x1 convolutions where it doubles."""
+    y = plain_conv(x, block.conv3.shift, block.conv3.weight, stride, precision, gradient)
+    shortcut = x if stride == 1 else F.avg_pool2d(x, 2, 2)
+    x = plain_rprelu(plain_norm(y, block.bn3) + shortcut, block.act3)
+    banks = []
+    for i in range(out // c):
+        part = slice(i * c, (i + 1) * c)
+        w = block.conv1.weight[part]
+        y = plain_conv(x, block.conv1.shift, w, 1, precision, gradient)
+        banks.append(plain_norm(y, block.bn1, part) + x)
+    return plain_rprelu(torch.cat(banks, 1), block.act1)
+
+
+@pytest.mark.parametrize("precision", binary.PRECISIONS)
+@pytest.mark.parametrize(("stride", "out"), [(1, 4), (1, 8), (2, 8)])
+def test_block_equals_a_plain_transcription(stride, out, precision):
+    block = randomise(Block(4, out, stride, "clipped")).double()  # no sign flips by rounding
+    set_precision(block, precision)
+    x = torch.randn(3, 4, 6, 6, dtype=torch.double, requires_grad=True)
+    found, expected = block(x), plain_block(block, x, stride, 4, out, precision, "clipped")
+    torch.testing.assert_close(found, expected)
+    leaves = (x, *block.parameters())
+    for a, b in zip(gradients(found, *leaves), gradients(expected, *leaves), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-8, rtol=1e-6)
+
+
+def test_sides_that_cannot_be_halved_round_up():
+    network = ReActNet(0.25).eval()
+    assert network.feature_map(torch.zeros(1, 3, 40, 75)).shape == (1, network.dim, 2, 3)
+    block = Block(4, 8, 2, "clipped")
+    seen = []
+    block.bn3.register_forward_hook(lambda *_: torch.zeros(1, 4, 2, 2))
+    block.act3.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    block(torch.arange(9.0).view(1, 1, 3, 3).expand(1, 4, 3, 3))  # the shortcut alone
+    assert seen[0][0, 0].tolist() == [[2, 3.5], [6.5, 8]]
+
+
+def test_a_block_keeps_or_doubles():
+    with pytest.raises(ValueError, match="found 4 -> 12"):
+        Block(4, 12, 1, "clipped")
+
+
+@pytest.mark.parametrize(("stem", "side"), [("imagenet", 32), ("small", 64)])
+def test_reactnet_a_at_full_width(stem, side):
+    network = ReActNet(1.0, stem).at("binary").eval()
+    total, c = 3 * 32 * 9 + 2 * 32 + 1024 * 1024 + 1024, 32
+    shapes = []
+    for out in [64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024]:
+        # shift, weight, batch norm (2 a channel), RPReLU (3 a channel) of both halves
+        total += (c + 9 * c * c + 2 * c + 3 * c) + (c + c * out + 2 * out + 3 * out)
+        side //= 2 if out > c and out > 64 else 1
+        shapes.append((out, side, side))
+        c = out
+    assert sum(p.numel() for p in network.parameters()) == total
+    found = []
+    for block in network.blocks:
+        block.register_forward_hook(lambda _, __, y: found.append(tuple(y.shape[1:])))
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        features = network(x)
+        assert found == shapes
+        assert features.shape == (1, 1024) == (1, network.dim)
+        assert features.min() >= 0  # after the neck's ReLU
+        network.neck = None
+        pooled = network(x)
+    torch.testing.assert_close(pooled, network.feature_map(x).mean((2, 3)))
+    assert {m.precision for m in network.modules() if isinstance(m, BinaryConv2d)} == {"binary"}
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+def test_resnet_is_torchvisions(arch):
+    theirs = randomise(getattr(torchvision.models, arch)(weights=None)).eval()
+    theirs.fc = nn.Identity()
+    ours = ResNet(arch).eval()
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    ours.load_state_dict(theirs.state_dict())
+    with torch.no_grad():
+        x = torch.randn(1, 3, 64, 64)
+        features = ours(x)
+        assert features.shape == (1, ours.dim)
+        torch.testing.assert_close(features, theirs(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+@pytest.mark.parametrize(("stem", "reduction"), [("imagenet", 32), ("half", 16), ("small", 8)])
+def test_fold_changes_no_output(arch, stem, reduction):
+    network = randomise(ResNet(arch, 0.25, stem)).eval()
+    x = torch.randn(2, 3, 32, 32)
+    expected = network(x).detach()
+    found = network.fold()(x)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert not found.requires_grad
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
+    assert network.feature_map(x).shape[2:] == (32 // reduction, 32 // reduction)

@@ -1,0 +1,224 @@
+"""Linear evaluation and the k-NN vote against scikit-learn and plain NumPy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from burn.data.augment import plain
+from burn.data.store import Data, Split
+from burn.params import Augment
+from burn.tasks.base import features
+from burn.tasks.linear import Options, examine, knn, linear
+
+CPU = torch.device("cpu")
+CLASSES, SIDE = 8, 4
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+class Pixels(nn.Module):
+    """(N, 3, S, S) -> (N, 48): the pixels themselves, 4x4 of them, each at a scale of its own."""
+
+    def forward(self, x):
+        x = nn.functional.adaptive_avg_pool2d(x, SIDE).flatten(1)
+        return x * torch.logspace(-2, 2, x.shape[1])
+
+
+def gaussian_data(noise: float, train: int = 1200, test: int = 600, side: int = SIDE) -> Data:
+    """Images that are a class's mean plus noise: linearly separable if the noise is small."""
+    rng = np.random.default_rng(0)
+    means = rng.normal(128, 20, (CLASSES, 3, side, side))
+    splits = {}
+    for name, count in (("train", train), ("test", test)):
+        labels = np.arange(count) % CLASSES
+        images = means[labels] + rng.normal(0, noise, (count, 3, side, side))
+        images = images.round().clip(0, 255).astype(np.uint8)
+        splits[name] = Split(torch.from_numpy(labels), torch.from_numpy(images))
+    return Data([f"class{c}" for c in range(CLASSES)], True, side, splits)
+
+
+def run(data, seed=0, **options):
+    return examine(Pixels(), data, Options(**options), seed, CPU)
+
+
+def arrays(data):
+    splits = (data.split("train"), data.split("test"))
+    xs = [Pixels()(plain(s.images, data.size)).double().numpy() for s in splits]
+    return *xs, *(s.labels.numpy() for s in splits)
+
+
+@pytest.mark.parametrize(("noise", "least"), [(15, 99), (40, 90)])
+def test_accuracy_is_that_of_logistic_regression(noise, least):
+    data = gaussian_data(noise, 4000, 1000)
+    x, query, labels, truth = arrays(data)
+    scale = StandardScaler().fit(x)
+    model = LogisticRegression(max_iter=2000).fit(scale.transform(x), labels)
+    expected = 100 * model.score(scale.transform(query), truth)
+    found = run(data)
+    assert found["top1"] > least
+    assert found["top1"] == pytest.approx(expected, abs=1.5)
+    assert found["top1"] <= found["top5"] <= 100
+    assert set(found) == {"top1", "top5", "knn20", "knn200"}
+
+
+def test_labels_that_say_nothing_give_chance():
+    data = gaussian_data(45)
+    for split in data.splits.values():
+        split.labels = torch.randint(0, CLASSES, (len(split),))
+    found = run(data)
+    assert found["top1"] == pytest.approx(100 / CLASSES, abs=5)
+    assert found["top5"] == pytest.approx(500 / CLASSES, abs=7)
+    assert found["knn20"] == pytest.approx(100 / CLASSES, abs=5)
+
+
+def numpy_knn(bank, labels, query, k, temperature):
+    bank, query = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (bank, query))
+    found = []
+    for row in query:
+        cosine = bank @ row
+        votes = np.zeros(labels.max() + 1)
+        for i in np.argsort(-cosine)[:k]:
+            votes[labels[i]] += math.exp(cosine[i] / temperature)
+        found.append(votes.argmax())
+    return np.array(found)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.01])
+@pytest.mark.parametrize("k", [1, 7, 60])
+def test_knn_is_a_weighted_vote(k, temperature):
+    x, query = torch.randn(60, 6), torch.randn(1100, 6)  # more queries than one part holds
+    labels = torch.randint(0, 4, (60,))
+    plain = (x.double().numpy(), labels.numpy(), query.double().numpy())
+    expected = numpy_knn(*plain, k, temperature)
+    assert knn(x, labels, query, k, temperature).tolist() == expected.tolist()
+    scaled = x * (0.1 + torch.rand(60, 1))
+    assert knn(scaled, labels, query, k, temperature).tolist() == expected.tolist()
+
+
+def test_knn_of_an_examination():
+    data = gaussian_data(45, 200, 100)
+    x, query, labels, truth = arrays(data)
+    found = run(data, epochs=1, knn=[5, 500], knn_temperature=0.5)
+    for k, n in ((5, 5), (500, 200)):  # at most as many neighbours as there are images
+        share = 100 * (numpy_knn(x, labels, query, n, 0.5) == truth).mean()
+        assert found[f"knn{k}"] == pytest.approx(share, abs=1e-3)
+
+
+def numpy_sgd(x, epochs, labels, query, options, seed):
+    """The recipe by hand: softmax regression from zero, momentum 0.9, rate x0.1 at milestones."""
+    mean, deviation = x.mean(0), x.std(0, ddof=1)
+    query, *epochs = (np.c_[(a - mean) / deviation, np.ones(len(a))] for a in (query, *epochs))
+    w, speed = np.zeros((CLASSES, x.shape[1] + 1)), 0.0
+    decay = options.weight_decay
+    generator = torch.Generator().manual_seed(seed)
+    for epoch in range(options.epochs):
+        rate = options.lr * 0.1 ** sum(epoch >= m for m in options.milestones)
+        order = torch.randperm(len(labels), generator=generator).numpy()
+        x = epochs[epoch % len(epochs)]
+        for start in range(0, len(x), options.batch):
+            rows = order[start : start + options.batch]
+            p = np.exp(x[rows] @ w.T)
+            p /= p.sum(1, keepdims=True)
+            p[np.arange(len(rows)), labels[rows]] -= 1
+            speed = 0.9 * speed + p.T @ x[rows] / len(rows) + decay * w
+            w = w - rate * speed
+    return query @ w.T
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_the_classifier_follows_the_recipe(decay):
+    x, query, labels, truth = arrays(gaussian_data(45, 100, 50))
+    options = Options(epochs=6, batch=32, milestones=[2, 4], weight_decay=decay, lr=0.1)
+    crops = [x, x + np.random.default_rng(1).normal(0, 0.1, x.shape), x[::-1].copy()]
+    t = [torch.from_numpy(a).float() for a in (x, query, *crops)]
+    truths = torch.from_numpy(labels)
+    for some in (1, 3):
+        expected = numpy_sgd(x, crops[:some], labels, query, options, 3)
+        found = linear(t[0], t[2 : 2 + some], truths, t[1], CLASSES, options, 3)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3, atol=1e-3)
+        drawn = (crop for crop in 2 * t[2 : 2 + some] * (3 // some))  # a new one each epoch
+        assert torch.equal(linear(t[0], drawn, truths, t[1], CLASSES, options, 3), found)
+
+    expected = numpy_sgd(x, [x], labels, query, options, 3)
+    top = np.argsort(-expected, axis=1)[:, :5] == truth[:, None]
+    scores = examine(Pixels(), gaussian_data(45, 100, 50), options, 3, CPU)
+    assert scores["top1"] == pytest.approx(100 * top[:, 0].mean(), abs=1e-3)
+    assert scores["top5"] == pytest.approx(100 * top.any(1).mean(), abs=1e-3)
+
+
+def test_the_released_recipe_is_the_default():
+    o = Options()
+    assert (o.epochs, o.batch, o.lr, o.weight_decay) == (100, 256, 0.01, 0)
+    assert (o.milestones, o.crops, o.standardise) == ([60, 80], 0, True)
+
+
+def test_deterministic():
+    data = gaussian_data(60, 300, 200)
+    assert run(data, epochs=5) == run(data, epochs=5)
+    assert run(data, epochs=5, crops=2) == run(data, epochs=5, crops=2)
+
+
+def test_standardise_makes_scales_immaterial():
+    data = gaussian_data(45, 400, 200)
+    on, off = (run(data, epochs=30, standardise=s) for s in (True, False))
+    assert on["top1"] > off["top1"] + 5
+    assert on["knn20"] == off["knn20"]
+
+
+class Recorder(Pixels):
+    """Pixels, remembering what it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(x.clone())
+        return super().forward(x)
+
+
+def test_crops_are_drawn_anew_for_so_many_epochs():
+    data, shown = gaussian_data(30, 64, 32, side=8), {}
+    for crops, epochs in ((0, 4), (2, 4), (4, 4), (6, 4)):
+        network = Recorder()
+        examine(network, data, Options(epochs=epochs, crops=crops, knn=[1]), 0, CPU)
+        seen = [x for x in network.seen if len(x) == 64]  # the test split has 32
+        assert len(seen) == 1 + min(crops, epochs)
+        assert len({x.sum().item() for x in seen}) == len(seen)
+        shown[crops] = torch.cat(seen)
+    assert torch.equal(shown[4], shown[6])
+    assert torch.equal(shown[2], shown[4][: 3 * 64])
+    # more epochs than crops: the same ones again; they differ from the whole images' result
+    many = gaussian_data(45, 400, 200, side=8)
+    assert run(many, epochs=12, crops=2) != run(many, epochs=12)
+    assert run(many, epochs=12, crops=2)["knn20"] == run(many, epochs=12)["knn20"]
+
+
+def test_features_of_a_split_in_order():
+    data = gaussian_data(30, 50, 20, side=8)
+    split = data.split("train")
+    expected = Pixels()(plain(split.images, 8))
+    for batch in (500, 7):
+        found = features(Pixels(), split, 8, CPU, batch=batch)
+        torch.testing.assert_close(found, expected)
+    network = Recorder()
+    features(network, split, 6, CPU)
+    assert network.seen[0].shape == (50, 3, 6, 6)
+    crops = [features(Pixels(), split, 8, CPU, augment=Augment(size=8), seed=s) for s in (0, 0, 1)]
+    assert torch.equal(crops[0], crops[1])
+    assert not torch.equal(crops[0], crops[2])
+
+
+def test_size_asks_for_another_side():
+    network, data = Recorder(), gaussian_data(30, 40, 20, side=8)
+    examine(network, data, Options(size=6, epochs=2, crops=1, knn=[3]), 0, CPU)
+    assert {tuple(x.shape[1:]) for x in network.seen} == {(3, 6, 6)}

@@ -1,0 +1,269 @@
+"""params.yaml: what is refused and how it is said, what steps see of it, overlays on it."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import graphs
+import pytest
+import yaml
+
+from burn import overlay, params
+from burn.params import Augment, ParamsError, load, merge, parse, plain, view
+
+FILE = graphs.ROOT / "params.yaml"
+BASE = plain(load(FILE))
+PRESETS = sorted((graphs.ROOT / "presets").glob("*.yaml"))
+DATASETS = "'imagenet', 'places205', 'voc07', 'cifar10', 'cifar100', 'cub200' or 'birdsnap'"
+RECIPE = "train, augment, temperature, outputs, hidden, target, target_lr, similarity, balance"
+STANDALONE, BURN = "methods.standalone.", "methods.distilled.burn."
+UNTRAINED = {"file": "random", "epochs": {}}
+
+
+def changed(key: str, value) -> dict:
+    """params.yaml with the entry at the dotted `key` set."""
+    change = value
+    for part in reversed(key.split(".")):
+        change = {part: change}
+    return merge(BASE, change)
+
+
+# key set, value, key named, found, allowed
+REFUSED = [
+    ("trian", {}, "trian", "unknown key", "run, seeds, machine, data"),
+    ("train.lrr", 1.0, "train.lrr", "unknown key", "batch, accumulate, optimizer, lr"),
+    ("data.sets.imagenet.sise", 1, "data.sets.imagenet.sise", "unknown key", "source, path, size"),
+    ("protocols.linear-imagenet.a", 1, "protocols.linear-imagenet.a", "unknown", "task, dataset"),
+    ("train.batch", "many", "train.batch", "'many'", "a valid integer"),
+    ("train.batch", True, "train.batch", "True", "a valid integer"),
+    ("train.lr", "fast", "train.lr", "'fast'", "a valid number"),
+    ("train.lr", True, "train.lr", "True", "a valid number"),
+    ("train.lr", float("inf"), "train.lr", "inf", "a finite number"),
+    ("train.lr", "nan", "train.lr", "nan", "a finite number"),
+    ("train.lr", 0, "train.lr", "0", "greater than 0"),
+    ("train.warmup", 5, "train.warmup", "5", "less than or equal to 1"),
+    ("train.batch", 0, "train.batch", "0", "greater than or equal to 1"),
+    ("train.optimizer", "lamb", "train.optimizer", "'lamb'", "'adam' or 'sgd'"),
+    ("train.precision", "fp16", "train.precision", "'fp16'", "'fp32' or 'bf16'"),
+    ("seeds", [], "seeds", "[]", "at least 1 item"),
+    ("seeds", [0, 1, 0], "seeds", "[0, 1, 0]", "each seed once"),
+    ("seeds", [2**32], "seeds.0", "4294967296", "less than 4294967296"),
+    ("run", 3, "run", "3", "a valid string"),
+    ("run", "../x", "run", "'../x'", "match pattern"),
+    ("machine.device", "tpu", "machine.device", "'tpu'", "match pattern '^(auto|cpu|cuda"),
+    ("augment.crop", [1.0, 0.5], "augment.crop", "[1.0, 0.5]", "two values in rising order"),
+    ("augment.blur", [2.0, 0.1], "augment.blur", "[2.0, 0.1]", "two values in rising order"),
+    ("augment.crop", [0.5], "augment.crop", "[0.5]", "at least 2 items"),
+    ("augment.jitter", [1, 1, 1, 0.6], "augment.jitter", "[1, 1, 1, 0.6]", "at most 0.5"),
+    ("teacher.augment", {"crpo": 1}, "teacher.augment.crpo", "unknown key", "size, crop, flip"),
+    ("teacher.sha256", "ab", "teacher.sha256", "'ab'", "match pattern"),
+    ("teacher.network.arch", "reactnet", "teacher.network.arch", "'reactnet'", "'resnet50'"),
+    ("student.stem", "half", "student.stem", "'half'", "'imagenet' or 'small'"),
+    ("data.sets.mnist", {}, "data.sets.mnist", "'mnist'", DATASETS),
+    ("pretrain_on", "voc07", "pretrain_on", "'voc07'", "imagenet, cifar10 (data.sets)"),
+    ("protocols.linear-imagenet.dataset", "voc07", "protocols.linear-imagenet.dataset", "'voc07'",
+     "imagenet, cifar10 (data.sets)"),
+    ("protocols.linear-imagenet.task", "liner", "protocols.linear-imagenet.task", "'liner'",
+     "linear"),
+    ("tasks.liner", {}, "tasks.liner", "no such task", "linear"),
+    ("tasks.base", {}, "tasks.base", "no such task", "linear"),
+    ("tasks.linear.knn", [0], "tasks.linear.knn.0", "0", "greater than or equal to 1"),
+    ("tasks.linear.epoch", 3, "tasks.linear.epoch", "unknown key", "epochs, batch, lr"),
+    (BURN + "file", "brun", BURN + "file", "'brun'", "burn, "),
+    (BURN + "file", "base", BURN + "file", "'base'", "burn, "),
+    (BURN + "epochs.reel", 1, BURN + "epochs.reel", "unknown key", "real, binact, binary"),
+    (BURN + "recipe.temprature", 1, BURN + "recipe.temprature", "unknown key", RECIPE),
+    (BURN + "recipe.target", "moved", BURN + "recipe.target", "'moved'", "'joint', 'frozen'"),
+    (BURN + "recipe.train", {"lrr": 1}, BURN + "recipe.train.lrr", "unknown key", "batch, accum"),
+    (BURN + "recipe.train", {"lr": -1}, BURN + "recipe.train.lr", "-1", "greater than 0"),
+    (BURN + "recipe.train", 5, BURN + "recipe.train", "5", "a valid dictionary"),
+    (BURN + "recipe.augment", {"crop": [1, 0]}, BURN + "recipe.augment.crop", "[1, 0]", "rising"),
+    (STANDALONE + "burn", UNTRAINED, "methods", "'burn' in both families", "one"),
+    (STANDALONE + "teacher", UNTRAINED, STANDALONE + "teacher", "'teacher'", "any name but"),
+    (STANDALONE + "real", UNTRAINED, STANDALONE + "real", "'real'", "any name but teacher, real"),
+    (STANDALONE + "Mine", UNTRAINED, STANDALONE + "Mine", "'Mine'", "match pattern"),
+    (STANDALONE + "random.epochs.real", 2, STANDALONE + "random.epochs.real", "2",
+     "0 (random trains nothing)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value", "named", "found", "allowed"), REFUSED)
+def test_a_refusal_is_one_line_with_file_key_found_and_allowed(key, value, named, found, allowed):
+    with pytest.raises(ParamsError) as error:
+        parse(changed(key, value), "mine.yaml")
+    message = str(error.value)
+    assert "\n" not in message and "Value error" not in message
+    file, at, rest = message.split(": ", 2)
+    before, after = rest.split("; allowed: ")
+    assert (file, at) == ("mine.yaml", named)
+    assert found in before and allowed in after
+
+
+def test_a_missing_section_is_named():
+    raw = {k: v for k, v in BASE.items() if k != "student"}
+    with pytest.raises(ParamsError, match=r"^params.yaml: student: missing"):
+        parse(raw)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- a\n", "found list; expected a mapping of sections"),
+        ("a: [1\n", "not YAML"),
+        ("train: {lr: 1}\nseeds: [0]\ntrain: {}\n", "key 'train' twice in line 3"),
+        (b"\xff\xfe\x00", "not YAML"),
+        (None, "no such file; expected a params.yaml"),
+    ],
+)
+def test_a_file_that_is_no_params_file_is_refused_in_one_line(tmp_path, content, message):
+    path = tmp_path / "p.yaml"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ParamsError) as error:
+        load(path)
+    assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_as_yaml_1_1_misreads_them_are_numbers():
+    assert yaml.safe_load("lr: 3e-4") == {"lr": "3e-4"}
+    assert parse(changed("train.lr", "3e-4")).train.lr == 3e-4
+    parse(changed(BURN + "recipe.train", {"lr": "3e-4"}))
+
+
+def test_the_largest_hue_is_half_a_turn():
+    assert Augment(jitter=[0, 0, 0, 0.5]).jitter[3] == 0.5
+
+
+def test_somebodys_broken_method_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(params, "available", lambda package: ["mine"])
+    with pytest.raises(ParamsError, match=r"^burn/methods/mine.py: found ModuleNotFoundError: "):
+        params.recipe_model("methods", "mine", "Recipe")
+    monkeypatch.setattr(params, "available", lambda package: ["base"])
+    with pytest.raises(ParamsError, match=r"base.py: found AttributeError.*a class Options"):
+        params.recipe_model("tasks", "base", "Options")
+
+
+# -- what steps see ------------------------------------------------------------------------------
+
+NAMES = {"dataset": "imagenet", "method": "burn", "stage": "binact", "protocol": "linear-imagenet"}
+NAMES |= {"family": "distilled", "task": "linear"}
+
+
+@pytest.mark.parametrize("step", params.READS)
+def test_a_step_sees_what_reads_lists_and_nothing_else(step):
+    asked = {k: v for k, v in NAMES.items() if k not in ("family", "task")}
+    expected = {}
+    for short, key in params.READS[step].items():
+        expected[short] = BASE
+        for part in key.format(**NAMES).split("."):
+            expected[short] = expected[short][part]
+    assert plain(view(parse(BASE), step, **asked)) == expected
+
+
+def test_names_that_params_do_not_have_are_refused_with_those_they_have():
+    known = ", ".join([*BASE["methods"]["standalone"], *BASE["methods"]["distilled"]])
+    with pytest.raises(ParamsError) as error:
+        view(parse(BASE), "pretrain", method="bern", stage="real")
+    assert str(error.value) == f"--method: found 'bern'; allowed: {known}"
+    with pytest.raises(ParamsError, match=r"^--protocol: found 'x'; allowed: linear-imagenet, "):
+        view(parse(BASE), "protocol", protocol="x")
+
+
+def test_merge_replaces_lists_and_leaves_its_arguments_alone():
+    base = {"a": {"b": [1, 2], "c": 1}, "d": 2}
+    overlay = {"a": {"b": [3], "e": None}, "d": {"f": 1}}
+    assert merge(base, overlay) == {"a": {"b": [3], "c": 1, "e": None}, "d": {"f": 1}}
+    assert base == {"a": {"b": [1, 2], "c": 1}, "d": 2}
+
+
+def test_null_removes_methods_protocols_and_sets():
+    out = parse(
+        merge(
+            BASE,
+            {
+                "methods": {"distilled": {"s2bnn": None}, "standalone": {"random": None}},
+                "protocols": {"linear-cifar10": None},
+                "data": {"sets": {"cifar10": None}},
+            },
+        )
+    )
+    assert "s2bnn" not in out.methods.distilled and "random" not in out.methods.standalone
+    assert list(out.protocols) == ["linear-imagenet"] and list(out.data.sets) == ["imagenet"]
+    assert parse(changed("data.sets.imagenet.path", None)).data.sets["imagenet"].path is None
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.stem)
+def test_presets_are_valid(preset):
+    assert parse(merge(BASE, yaml.safe_load(preset.read_text())), preset.name).run != BASE["run"]
+
+
+def test_reading_parameters_imports_no_torch_and_is_quick():
+    code = "import sys, burn.__main__, burn.params as p; p.load('params.yaml')"
+    code += "; print([m for m in ('torch', 'torchvision', 'numpy') if m in sys.modules])"
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=graphs.ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+    assert time.monotonic() - began < 4  # torch alone takes longer
+
+
+# -- overlays ------------------------------------------------------------------------------------
+
+
+def use(folder: Path, changes) -> str:
+    """params.yaml after `changes` were written into a copy of it."""
+    (folder / "params.yaml").write_text(FILE.read_text())
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(changes))
+    overlay.apply(folder / "params.yaml", folder / "overlay.yaml")
+    return (folder / "params.yaml").read_text()
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.stem)
+def test_use_amounts_to_what_snakemake_merges(tmp_path, preset):
+    from snakemake.utils import update_config
+
+    changes, config = yaml.safe_load(preset.read_text()), yaml.safe_load(FILE.read_text())
+    written = use(tmp_path, changes)
+    update_config(config, changes)
+    assert load(tmp_path / "params.yaml") == parse(config)
+    tables = yaml.safe_load(written)
+    for table in (*tables["methods"].values(), tables["protocols"], tables["data"]["sets"]):
+        assert None not in table.values()  # DVC would make a stage of a null entry
+
+
+def test_use_of_nothing_changes_no_byte(tmp_path):
+    assert use(tmp_path, {}) == FILE.read_text()
+
+
+def test_use_keeps_comments_and_other_lines(tmp_path):
+    before = FILE.read_text().splitlines()
+    after = use(tmp_path, {"train": {"lr": 0.5}, "protocols": {"linear-cifar10": None}})
+    new = set(after.splitlines()) - set(before)
+    assert [" ".join(line.split()) for line in new] == ["lr: 0.5 # peak learning rate, cosine to 0"]
+    gone = set(before) - set(after.splitlines())
+    assert {line.split()[0] for line in gone} == {"lr:", "linear-cifar10:"}
+
+
+def test_use_can_remove_every_method_of_a_family(tmp_path):
+    use(tmp_path, {"methods": {"standalone": dict.fromkeys(BASE["methods"]["standalone"])}})
+    assert load(tmp_path / "params.yaml").methods.standalone == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"lrr": 1}}, "train.lrr: unknown key"),
+        ({"data": {"sets": {"imagenet": None}}}, "pretrain_on: found 'imagenet'"),
+        ([1], "found list; expected keys of params.yaml"),
+    ],
+)
+def test_use_refuses_an_invalid_outcome_and_leaves_the_file(tmp_path, changes, message):
+    with pytest.raises(ParamsError, match=message) as error:
+        use(tmp_path, changes)
+    assert "overlay.yaml" in str(error.value)
+    assert (tmp_path / "params.yaml").read_text() == FILE.read_text()
+    assert sorted(os.listdir(tmp_path)) == ["overlay.yaml", "params.yaml"]

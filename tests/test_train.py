@@ -1,0 +1,287 @@
+"""The training loop on toy methods: schedule, order, accumulation, resumption, NaN, collapse."""
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from burn import collapse
+from burn.artifacts import Work
+from burn.data.augment import normalise
+from burn.data.loader import Loader
+from burn.data.prepare import prepare
+from burn.data.store import Split, open_data
+from burn.methods.base import Method, Recipe, Step
+from burn.params import Augment, DataSet, ParamsError, Train
+from burn.progress import Progress
+from burn.train import CHECKPOINT, fit, learning_rate
+
+CPU = torch.device("cpu")
+AS_IT_IS = Augment(size=8, crop=[1.0, 1.0], flip=0, jitter_p=0, gray_p=0, blur_p=0)
+PIXELS = np.random.default_rng(0).integers(0, 256, (96, 3, 8, 8), dtype=np.uint8)
+IMAGES = Split(labels=torch.arange(96) % 4, images=torch.from_numpy(PIXELS))
+
+
+class Toy(Method):
+    """A linear classifier of the pixels; no batch norm. `at` is called with every step's number."""
+
+    views = 0
+
+    def __init__(self, at=lambda step: 0.0):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
+        super().__init__(Recipe(), SimpleNamespace(network=network))
+        self.at = at
+
+    def step(self, views, labels, step):
+        output = self.networks["network"](views[0]).float()
+        loss = nn.functional.cross_entropy(output, labels) + self.at(step)
+        return Step(loss, {"half": loss / 2}, output)
+
+    def weights(self) -> torch.Tensor:
+        return torch.cat([p.detach().flatten() for p in self.networks["network"].parameters()])
+
+
+class Constant(Toy):
+    """Says the same of every image."""
+
+    def step(self, views, labels, step):
+        output = self.networks["network"](torch.ones_like(views[0]))
+        return Step(output.square().mean(), outputs=output)
+
+
+def loader(batch=16, views=0, seed=0, augment=AS_IT_IS, split=IMAGES, **more) -> Loader:
+    return Loader(split, augment, batch, views, seed, CPU, **more)
+
+
+def train(folder: Path, method=None, epochs=1, load=None, **cfg):
+    """Train (a Toy) in `folder`; returns (weights, summary, rows of the log)."""
+    folder.mkdir(exist_ok=True)
+    method = method or Toy()
+    cfg = Train(**{"batch": 16, "precision": "fp32", "checkpoint_minutes": 0, "lr": 0.01} | cfg)
+    load = load or loader(cfg.batch)
+    summary = fit(method, load, cfg, epochs, Work(folder / "out", folder, ""))
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return method.weights(), summary, rows
+
+
+def stop_at(when: int):
+    def at(step):
+        if step == when:
+            raise KeyboardInterrupt
+        return 0.0
+
+    return at
+
+
+# -- the learning rate and the batches -----------------------------------------------------------
+
+
+def test_learning_rate_rises_linearly_then_falls_as_a_cosine_to_0():
+    rates = [learning_rate(u, 100, 2.0, 0.1) for u in range(101)]
+    assert rates[:11] == pytest.approx([2.0 * (u + 1) / 11 for u in range(11)])
+    assert rates[10] == max(rates) == 2.0 and rates[55] == pytest.approx(1.0)
+    assert rates[10:] == pytest.approx([1 + math.cos(math.pi * u / 90) for u in range(91)])
+    assert rates[100] == 0
+    assert learning_rate(0, 100, 2.0, 0.0) == 2.0
+
+
+def test_an_epoch_shows_each_image_once_in_an_order_of_its_own():
+    load = loader(16)
+    orders = [load.order(epoch).flatten().tolist() for epoch in range(3)]
+    assert all(sorted(order) == list(range(96)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+    assert loader(16, seed=1).order(0).flatten().tolist() != orders[0]
+    assert len(set(loader(20).order(0).flatten().tolist())) == 80  # the last, smaller one dropped
+
+
+def test_processes_share_out_each_batch():
+    whole = loader(16).order(3)
+    parts = [loader(8, rank=rank, world=2).order(3) for rank in (0, 1)]
+    assert torch.equal(torch.cat(parts, 1), whole)
+
+
+@pytest.mark.parametrize("views", [0, 1, 2])
+def test_any_step_can_be_the_first(views):
+    load = loader(32, views, augment=Augment(size=8))
+    steps = list(load.run(0, 8))
+    assert len(steps) == 8 and all(len(v) == max(1, views) for v, _ in steps)
+    for first in (2, 3, 7):
+        for (views_a, labels_a), (views_b, labels_b) in zip(steps[first:], load.run(first, 8)):
+            assert torch.equal(labels_a, labels_b)
+            assert all(torch.equal(a, b) for a, b in zip(views_a, views_b))
+    assert not torch.equal(steps[0][0][0], steps[3][0][0])
+    assert [len(list(load.run(n, 8))) for n in (0, 5, 8)] == [8, 3, 0]
+
+
+def test_each_process_draws_its_own_views():
+    shown = []
+    for rank in (0, 1):
+        load = loader(16, 2, rank=rank, world=2, augment=Augment(size=8))
+        load.order = lambda epoch: torch.arange(48).view(3, 16)  # the same images for both
+        shown.append(next(load.run(0, 1))[0][0])
+    assert not torch.equal(*shown)
+
+
+def test_more_than_there_is_in_one_batch_is_refused():
+    with pytest.raises(ParamsError, match=r"^train.batch: found 64 x 2 processes; .* 96 training"):
+        loader(64, world=2)
+
+
+@pytest.mark.parametrize("views", [0, 1, 2])
+def test_streamed_images_give_the_same_batches_for_any_number_of_workers(tmp_path, views):
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            folder = tmp_path / "cifar10" / split / label
+            folder.mkdir(parents=True)
+            for k in range(5):
+                pixels = np.kron(PIXELS[k + 5 * (label == "b")], np.ones((1, 5, 4), np.uint8))
+                Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"{k}.jpg")
+    spec = DataSet(source="folder", size=24, pack=False)
+    view = {"root": str(tmp_path), "download": False, "spec": spec}
+    prepare("cifar10", view, tmp_path / "data")
+    split = open_data(tmp_path / "data").split("train")
+    assert split.images is None
+    batches = []
+    for workers in (0, 2):
+        load = loader(4, views, split=split, augment=Augment(size=16), workers=workers)
+        batches.append(list(load.run(1, 3)))
+    assert len(batches[0]) == 2
+    for (one, labels), (two, same) in zip(*batches):
+        assert len(one) == len(two) == max(1, views) and torch.equal(labels, same)
+        for a, b in zip(one, two):
+            assert a.shape == (4, 3, 16, 16) and a.dtype == torch.float32 and torch.equal(a, b)
+            assert a.is_contiguous(memory_format=torch.channels_last)
+    first = batches[0][0][0]
+    assert views < 2 or not torch.equal(first[0], first[1])
+    assert torch.equal(batches[0][0][1], split.labels[load.order(0)[1]])
+
+
+def test_without_augmentation_the_images_come_as_they_are():
+    load = loader(16)
+    views, labels = next(load.run(0, 1))
+    rows = load.order(0)[0]
+    assert torch.equal(labels, IMAGES.labels[rows])
+    assert torch.allclose(views[0], normalise(IMAGES.images[rows] / 255), atol=1e-5)
+
+
+# -- fit -----------------------------------------------------------------------------------------
+
+
+def test_accumulated_small_batches_are_one_large_batch(tmp_path):
+    settings = {"optimizer": "sgd", "lr": 0.5, "weight_decay": 1e-3}
+    one, a, _ = train(tmp_path / "one", batch=16, epochs=2, **settings)
+    two, b, _ = train(tmp_path / "two", batch=8, accumulate=2, epochs=2, **settings)
+    assert a["updates"] == b["updates"] == 12 and a["images_seen"] == b["images_seen"] == 192
+    assert (one - Toy().weights()).abs().max() > 0.05
+    assert torch.allclose(one, two, atol=1e-5)
+
+
+def test_accumulating_more_steps_than_there_are_is_refused(tmp_path):
+    with pytest.raises(ParamsError, match=r"train.accumulate: found 7; allowed: at most the 6 st"):
+        train(tmp_path / "a", accumulate=7)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path, precision):
+    one, summary, _ = train(tmp_path / "a", precision=precision)
+    two, again, _ = train(tmp_path / "b", precision=precision)
+    other, _, _ = train(tmp_path / "c", precision=precision, load=loader(seed=1))
+    assert torch.equal(one, two) and summary == again and not torch.equal(one, other)
+
+
+def test_precisions_differ_and_agree_roughly(tmp_path):
+    one, two = (train(tmp_path / p, precision=p)[0] for p in ("fp32", "bf16"))
+    assert not torch.equal(one, two) and torch.allclose(one, two, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "stopped", "looks"),
+    [
+        ({"optimizer": "adam", "batch": 16, "epochs": 12}, 55, [20, 40, 60, 72]),
+        ({"optimizer": "sgd", "batch": 16, "epochs": 12}, 70, [20, 40, 60, 72]),
+        ({"batch": 2, "epochs": 2}, 85, [20, 40, 60, 80, 96]),  # within the epoch that is averaged
+    ],
+)
+def test_a_stopped_run_goes_on_to_the_same_end(tmp_path, settings, stopped, looks, capsys):
+    whole = train(tmp_path / "whole", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", Toy(stop_at(stopped)), **settings)
+    with open(tmp_path / "cut" / "log.jsonl", "a") as file:
+        file.write('{"update": 60, "half a ro')  # written after the checkpoint, by a dying process
+    capsys.readouterr()
+    resumed = train(tmp_path / "cut", **settings)
+    said = f"resuming at update {stopped // 20 * 20} of {looks[-1]}\n"
+    assert said in capsys.readouterr().out
+    assert torch.equal(whole[0], resumed[0]) and whole[1] == resumed[1]
+    for rows in (whole[2], resumed[2]):
+        assert [row["update"] for row in rows] == looks
+        assert [row["images"] for row in rows] == [settings["batch"] * n for n in looks]
+        for row in rows:
+            del row["seconds"]
+    assert whole[2] == resumed[2]
+
+
+def test_what_a_run_without_a_checkpoint_logged_is_forgotten(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", Toy(stop_at(30)), epochs=6, checkpoint_minutes=60)
+    assert not (tmp_path / "cut" / CHECKPOINT).exists()
+    _, _, rows = train(tmp_path / "cut", epochs=6)
+    assert [row["update"] for row in rows] == [20, 36]
+
+
+def test_no_checkpoint_is_due_before_its_time(tmp_path):
+    train(tmp_path / "a", epochs=8, checkpoint_minutes=60)
+    assert not (tmp_path / "a" / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "step", "update", "last"),
+    [(1, 0, 1, None), (1, 27, 28, 20), (1, 40, 41, 40), (2, 54, 28, 20), (2, 55, 28, 20)],
+)
+def test_a_loss_that_is_no_number_stops_the_run_by_name(tmp_path, accumulate, step, update, last):
+    def at(now):
+        return math.nan if now == step else 0.0
+
+    with pytest.raises(ParamsError) as error:
+        train(tmp_path / "a", Toy(at), batch=8, accumulate=accumulate, epochs=12)
+    checkpoint = f"{tmp_path / 'a' / CHECKPOINT} (update {last})" if last else "none yet"
+    message = str(error.value)
+    assert f"training: found loss nan at update {update}; expected a number" in message
+    assert message.endswith(f"last good checkpoint: {checkpoint}") and "\n" not in message
+
+
+def test_an_absurd_learning_rate_stops_the_run(tmp_path):
+    with pytest.raises(ParamsError, match=r"found loss (inf|nan) at update \d+; .*lower train.lr"):
+        train(tmp_path / "a", lr=1e38, optimizer="sgd", epochs=4)
+
+
+def test_a_collapse_is_marked_and_said_once(tmp_path, capsys):
+    _, summary, _ = train(tmp_path / "a", Constant(), epochs=20)
+    assert summary["collapsed"] is True and summary["output_spread"] < collapse.MIN_SPREAD
+    assert capsys.readouterr().out.count("warning: ") == 1
+    _, summary, _ = train(tmp_path / "b", Toy(), epochs=20)
+    assert summary["collapsed"] is False and "warning" not in capsys.readouterr().out
+
+
+def test_a_collapse_stops_a_strict_run(tmp_path):
+    with pytest.raises(ParamsError, match=r"out: collapsed at update 40: .* \(train.strict is"):
+        train(tmp_path / "a", Constant(), epochs=20, strict=True)
+
+
+def test_progress_is_some_twenty_plain_lines_where_there_is_no_terminal(capsys):
+    progress = Progress(1000, 0, "name")
+    for update in range(10, 1001, 10):
+        progress.at(update, 0.5, {"output_spread": 0.9, "output_information": 2.0})
+    progress.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 20 and lines[-1].startswith("update 1000/1000  loss 0.5000  spread 0.90")
+    assert lines[-1].endswith(" s left") and "\r" not in "".join(lines)
+    Progress(1000, 0, "name", quiet=True).at(1000, 0.5, {})
+    assert capsys.readouterr().out == ""
