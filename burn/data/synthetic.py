@@ -2,9 +2,9 @@
 
 A class is (shape, texture, frequency, outline, aspect); which ones a data set gets is drawn from
 its name and seed. Everything else is nuisance and drawn anew for each image: place, size, rotation,
-all colours, phase of the texture, a textured background, small plain distractors, noise. Colours
-carry no class, and are muted: a contrastive network would otherwise tell images apart by them and
-learn nothing else. Random numbers are counter-based (Philox, one counter range per image), so
+all colours, phase of the texture, a waved background, small plain distractors, noise. Colours are
+muted: a contrastive network would otherwise tell images apart by them and learn nothing else. And
+as cows stand on grass, the background leans towards its class's own. Random numbers are counter-based (Philox, one counter range per image), so
 image i is the same however many images are drawn, and the streams of train and test cannot meet.
 
 Inside, the image spans [-1, 1] in x and y, and an object the unit disc in its own (u, v).
@@ -23,8 +23,9 @@ FREQUENCIES = (0.9, 1.4, 2.1)  # texture periods per object radius
 MAX_CLASSES = 1000
 CHUNK = 2**16  # pixels drawn at once: small enough for the processor's cache
 SATURATION = 0.25  # how far a colour's channels may be apart
-OBJECTS = 3  # at most, in a scene with annotations
-SLOTS, SLOT, SCENE = 4, 32, 64  # objects per image; uniform draws per object and per scene
+SLOTS, SLOT, SCENE = 3, 32, 64  # objects per image; uniform draws per object and per scene
+HABITS = [1, 2, 3, 10, 12, 13, 15]  # draws of the scene: ground colour, turn and pace of its waves
+HABIT = 0.6  # how far they lean towards the class's own
 
 
 def class_specs(dataset: str, classes: int, seed: int) -> list[tuple[int, int, int, int, int]]:
@@ -56,25 +57,24 @@ def class_names(dataset: str, classes: int, seed: int) -> list[str]:
 
 
 def draw(dataset, split, count, size, classes, seed=0, start=0):
-    """Images start..start+count-1 of a split; image i shows four objects of class i % classes.
-
-    The four differ in all but their class, so it is nearly all that two crops of an image share:
-    that is what makes contrastive pretraining learn it, in minutes.
+    """Images start..start+count-1 of a split, one object each; image i is of class i % classes.
 
     Returns images, uint8 (count, 3, size, size), and labels, int64 (count,).
     """
     specs = np.array(class_specs(dataset, classes, seed))
+    habits = _rng(dataset, seed, "habits", 0).random((classes, len(HABITS)), np.float32)
     images = np.empty((count, 3, size, size), np.uint8)
     index, step = np.arange(start, start + count), max(1, CHUNK // size**2)
     for at in range(0, count, step):
         part = index[at : at + step]
         uniform, noise = _numbers(dataset, split, seed, part, size)
-        scene = uniform[:, -SCENE:]
+        own, scene = uniform[:, :SLOT], uniform[:, -SCENE:]
+        scene[:, HABITS] += HABIT * (habits[part % classes] - scene[:, HABITS])
+        radius = 0.6 + 0.35 * own[:, 0]
+        # photographs centre and light their subject, more often than not
+        centre = 0.8 * (1 - 0.9 * radius)[:, None] * (2 * own[:, 1:3] - 1)
         canvas = _background(scene, size)
-        for slot, cell in enumerate(((-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5), (0.5, 0.5))):
-            own = uniform[:, slot * SLOT : (slot + 1) * SLOT]
-            centre = np.array(cell, np.float32) + 0.15 * (2 * own[:, 1:3] - 1)
-            _paint(canvas, specs[part % classes], centre, 0.42 + 0.16 * own[:, 0], own, scene)
+        _paint(canvas, specs[part % classes], centre, radius, own, scene)
         images[at : at + step] = _finish(canvas, scene, noise)
     return images, (index % classes).astype(np.int64)
 
@@ -98,7 +98,7 @@ def draw_scenes(dataset, split, count, size, classes, seed=0):
         objects = 1 + (3 * scene[:, 0]).astype(int)
         centre, radius = _places(uniform, objects)
         canvas = _background(scene, size)
-        for slot in range(OBJECTS):
+        for slot in range(SLOTS):
             (rows,) = np.nonzero(slot < objects)
             own = uniform[rows, slot * SLOT : (slot + 1) * SLOT]
             # the first object goes round the classes, which keeps them balanced
@@ -141,9 +141,9 @@ def _places(uniform, objects):
     Of eight random layouts the one with most room is taken, and shrunk to the room there is.
     """
     n = len(uniform)
-    own = uniform[:, : OBJECTS * SLOT].reshape(n, OBJECTS, SLOT)
+    own = uniform[:, : SLOTS * SLOT].reshape(n, SLOTS, SLOT)
     radius = 0.34 + 0.2 * own[:, :, 0]
-    layouts = (2 * own[:, :, 4:20] - 1).reshape(n, OBJECTS, 8, 2) * (1 - radius)[..., None, None]
+    layouts = (2 * own[:, :, 4:20] - 1).reshape(n, SLOTS, 8, 2) * (1 - radius)[..., None, None]
     room = np.full((n, 8), 1.0, np.float32)
     for a, b in ((0, 1), (0, 2), (1, 2)):
         apart = np.linalg.norm(layouts[:, a] - layouts[:, b], axis=-1)
@@ -174,7 +174,7 @@ def _background(scene, size):
         wave = np.sin(
             pace * (np.cos(7 * turn) * x + np.sin(7 * turn) * y) + 6.2832 * phase,
         )
-        canvas += 0.15 * (tint - 0.5) * wave[:, None]
+        canvas += 0.3 * (tint - 0.5) * wave[:, None]
     for k in range(4):
         d = scene[:, 20 + 8 * k : 28 + 8 * k]
         turn, long, wide = (_column(v) for v in (3.1416 * d[:, 0], d[:, 1], d[:, 2]))

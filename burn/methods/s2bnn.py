@@ -27,7 +27,7 @@ class Method(Base):
                 "teacher.checkpoint: found no contrastive embedding in it; expected MoCo v2's fc.0 "
                 "and fc.2, which s2bnn distils"
             )
-        outputs = context.teacher.head[-1].out_features
+        outputs = context.teacher.embedding_dim
         self.networks["head"] = mlp(context.network.dim, outputs)
         self.temperature = recipe.temperature
 

@@ -68,7 +68,8 @@ def flatten(networks: dict[str, nn.Module]) -> dict[str, Tensor]:
 class FrozenTeacher:
     """The FP teacher h in use: no autograd, batch norm folded, in `dtype`.
 
-    Attributes: `dim`, the feature dimension; `head`, its embedding MLP's output dimension.
+    Attributes: `dim`, the feature dimension; `head`, its embedding MLP or None, and that one's
+    output dimension, `embedding_dim`.
     """
 
     def __init__(self, dir: str | Path, device: torch.device, dtype: torch.dtype):
@@ -80,6 +81,8 @@ class FrozenTeacher:
         self.head = None
         if "head" in weights:
             self.head = mlp_like(weights["head"]).to(device).eval().requires_grad_(False)
+            linears = [m for m in self.head if isinstance(m, nn.Linear)]
+            self.embedding_dim = linears[-1].out_features
 
     def features(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, dim) float32 features."""

@@ -18,13 +18,22 @@ def classifier(dim: int, outputs: int = 2000, hidden: int = 2000) -> nn.Sequenti
 
 
 def mlp(dim: int, outputs: int = 128, hidden: int | None = None, norm: bool = False):
-    """MoCo v2's and S2-BNN's projection: Linear [- BN] - ReLU - Linear, (N, dim) -> (N, outputs).
+    """MoCo v2's and S2-BNN's projection: Linear - ReLU - Linear, (N, dim) -> (N, outputs).
 
-    hidden: width in between, `dim` if None. norm: the batch norm, which neither recipe has.
+    hidden: width in between, `dim` if None. norm: batch norm after both linear layers, which
+    neither recipe has (MoCo v3 does): without it the outputs of a fresh network all point one
+    way, and a contrastive run of a few thousand updates is over before they have come apart.
     """
     hidden = hidden or dim
-    middle = [nn.BatchNorm1d(hidden)] if norm else []
-    return nn.Sequential(nn.Linear(dim, hidden), *middle, nn.ReLU(), nn.Linear(hidden, outputs))
+    if not norm:
+        return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+    return nn.Sequential(
+        nn.Linear(dim, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, outputs),
+        nn.BatchNorm1d(outputs, affine=False),
+    )
 
 
 def mlp_like(weights: dict[str, Tensor]) -> nn.Sequential:
