@@ -1,0 +1,109 @@
+"""Linear evaluation: a linear classifier on frozen features, and a k-NN vote beside it.
+
+The classifier follows the released recipe (SGD, momentum 0.9, lr 0.01, batch 256, 100 epochs,
+x0.1 at 60 and 80). The weighted k-NN vote (Wu et al., CVPR 2018; temperature 0.1) needs no tuning.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from burn.params import AtLeastOne, Augment, Count, NonNegative, Positive, Strict
+
+
+class Options(Strict):
+    epochs: AtLeastOne = 100
+    batch: AtLeastOne = 256
+    lr: Positive = 0.01
+    weight_decay: NonNegative = 0.0
+    milestones: list[Count] = [60, 80]
+    size: AtLeastOne | None = None  # side in pixels; null: as the data set is kept
+    crops: Count = 0  # training views: 0, whole images once; n, a new random crop for n epochs
+    standardise: bool = True
+    knn: Annotated[list[AtLeastOne], Field(min_length=1)] = [20, 200]
+    knn_temperature: Positive = 0.1
+
+
+def examine(network, data, options, seed, device, workers=0) -> dict[str, float]:
+    """Top-1, Top-5 of a linear classifier and Top-1 of k-NN votes on the test split, in percent.
+
+    Args:
+        network: frozen, (N, 3, S, S) -> (N, D). data: burn.data.store.Data.
+    """
+    from burn.tasks.base import features
+
+    size = options.size or data.size
+    train, test = data.split("train"), data.split("test")
+    plain = features(network, train, size, device, workers=workers)
+    query = features(network, test, size, device, workers=workers)
+    labels, truth = train.labels.to(device), test.labels.to(device)
+    out = {}
+    for k in options.knn:
+        vote = knn(plain, labels, query, min(k, len(plain)), options.knn_temperature)
+        out[f"knn{k}"] = 100 * float((vote == truth).float().mean())
+    epochs = [plain]
+    if options.crops:
+        augment = Augment(size=size)
+        epochs = (
+            features(network, train, size, device, augment=augment, seed=e, workers=workers)
+            for e in range(options.crops)
+        )
+        epochs = list(epochs) if options.crops < options.epochs else epochs
+    scores = linear(plain, epochs, labels, query, len(data.classes), options, seed)
+    top = scores.topk(min(5, scores.shape[1]), dim=1).indices == truth[:, None]
+    out["top1"] = 100 * float(top[:, 0].float().mean())
+    out["top5"] = 100 * float(top.any(1).float().mean())
+    return {k: round(v, 4) for k, v in out.items()}
+
+
+def linear(plain, epochs, labels, query, classes: int, options: Options, seed: int):
+    """Train the classifier; returns its (M, classes) scores of `query`.
+
+    Args:
+        plain: (N, D) features of whole training images, for the scale of each dimension.
+        epochs: (N, D) training features, one entry an epoch, used in turn and again.
+        labels: (N,). query: (M, D) test features.
+    """
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    generator = torch.Generator().manual_seed(seed)
+    mean, deviation = plain.new_zeros(()), plain.new_ones(())
+    if options.standardise:
+        mean, deviation = plain.mean(0), plain.std(0).clamp_min(1e-6)
+    head = nn.Linear(plain.shape[1], classes, device=plain.device)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    optimizer = torch.optim.SGD(
+        head.parameters(), options.lr, momentum=0.9, weight_decay=options.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.milestones, 0.1)
+    cached = [((e - mean) / deviation).to(plain.device) for e in epochs] if isinstance(epochs, list) \
+        else None  # fmt: skip
+    for epoch in range(options.epochs):
+        x = cached[epoch % len(cached)] if cached else (next(epochs) - mean) / deviation
+        for rows in torch.randperm(len(x), generator=generator).split(options.batch):
+            rows = rows.to(x.device)
+            optimizer.zero_grad()
+            F.cross_entropy(head(x[rows]), labels[rows]).backward()
+            optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        return head((query - mean) / deviation)
+
+
+def knn(bank, labels, query, k: int, temperature: float):
+    """Class of each (M, D) query by a vote of its k nearest (N, D) rows, weight exp(cos / T)."""
+    import torch
+    import torch.nn.functional as F
+
+    bank, query = F.normalize(bank, dim=1), F.normalize(query, dim=1)
+    classes = int(labels.max()) + 1
+    votes = []
+    for part in query.split(1000):
+        cosine, rows = (part @ bank.t()).topk(k, dim=1)
+        weight = (cosine / temperature).exp()
+        vote = torch.zeros(len(part), classes, device=bank.device)
+        votes.append(vote.scatter_add_(1, labels[rows], weight).argmax(1))
+    return torch.cat(votes)

@@ -1,0 +1,105 @@
+"""BURN (Kim & Choi, CVPR 2022): joint classifier learning for binary networks.
+
+The student's classifier l on its features k(x) is pulled to a classifier g on the frozen
+teacher's features h(x) of the other view. g starts random and is trained at the same time
+(`target: joint`), so the target moves. That objective has a trivial optimum: g and l agree on a
+constant. `target` and `target_lr` give the variants that cannot fall into it:
+
+    joint      the paper: the gradient of the loss flows into g, at `target_lr` times the rate
+    frozen     g stays at its random initialisation
+    clustered  g learns by swapped Sinkhorn clustering of the teacher's own features (the SwAV
+               objective on g(h(v1)), g(h(v2))), and no gradient comes from the student: the
+               target moves, but its balance over the classes rules a constant out
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from burn.methods.base import Method as Base
+from burn.methods.base import Recipe as BaseRecipe
+from burn.methods.base import Step
+from burn.params import AtLeastOne, NonNegative, Positive, Unit
+
+
+class Recipe(BaseRecipe):
+    temperature: Positive = 0.2  # T of both softmaxes
+    outputs: AtLeastOne = 2000  # C of both classifiers
+    hidden: AtLeastOne = 2000
+    target: Literal["joint", "frozen", "clustered"] = "joint"
+    target_lr: NonNegative = 1.0  # learning rate of g, as a factor
+    similarity: Literal["outputs", "features", "none"] = "outputs"
+    balance: Annotated[list[Unit], Field(min_length=2, max_length=2)] = [0.9, 0.7]
+    normalise: bool = False  # KL term on L2-normalised outputs
+
+
+class Method(Base):
+    def __init__(self, recipe, context):
+        super().__init__(recipe, context)
+        from torch import nn
+
+        from burn.models.heads import classifier
+
+        student, teacher = context.network.dim, context.teacher.dim
+        self.temperature = recipe.temperature
+        self.networks["classifier"] = classifier(student, recipe.outputs, recipe.hidden)
+        self.networks["target"] = classifier(teacher, recipe.outputs, recipe.hidden)
+        self.networks["target"].requires_grad_(recipe.target != "frozen")
+        if recipe.similarity == "features":
+            self.networks["projection"] = nn.Linear(student, teacher)
+
+    def lr_scale(self, name):
+        return self.recipe.target_lr if name == "target" else 1.0
+
+    def step(self, views, labels, step):
+        from burn.losses import balance
+
+        r = self.recipe
+        features = [self.networks["network"](v) for v in views]
+        outputs = [self.networks["classifier"](k).float() for k in features]
+        frozen = [self.context.teacher.features(v) for v in views]
+        targets = [self.networks["target"](h).float() for h in frozen]
+        weight = balance(step, self.context.total_steps, *r.balance)
+        clustering = self._clustering(*targets) if r.target == "clustered" else None
+        if r.target != "joint":
+            targets = [t.detach() for t in targets]
+        terms = [
+            self._direction(features[a], outputs[a], frozen[b], targets[b])
+            for a, b in ((0, 1), (1, 0))
+        ]
+        parts = {"kl": terms[0][0] + terms[1][0], "similarity": terms[0][1] + terms[1][1]}
+        if r.similarity == "none":
+            loss = parts["kl"]
+        else:
+            loss = weight * parts["similarity"] + (1 - weight) * parts["kl"]
+        if clustering is not None:
+            parts["clustering"] = clustering
+            loss = loss + clustering
+        return Step(loss, parts, outputs[0], targets[0])
+
+    def _direction(self, feature, output, frozen, target):
+        """KL and similarity terms of one direction: student on one view, target on the other."""
+        import torch.nn.functional as F
+
+        from burn.losses import kl, similarity
+
+        if self.recipe.similarity == "features":
+            close = similarity(self.networks["projection"](feature), frozen)
+        elif self.recipe.similarity == "outputs":
+            close = similarity(output, target)
+        else:
+            close = output.new_zeros(())
+        if self.recipe.normalise:
+            output, target = F.normalize(output, dim=1), F.normalize(target, dim=1)
+        return kl(output, target, self.recipe.temperature), close
+
+    def _clustering(self, first, second):
+        """SwAV's swapped prediction (eq. 1-2) between g's outputs for the two views."""
+        import torch.nn.functional as F
+
+        from burn.losses import sinkhorn
+
+        scores = [F.normalize(t, dim=1) for t in (first, second)]
+        codes = [sinkhorn(s) for s in scores]
+        log_p = [F.log_softmax(s / 0.1, dim=1) for s in scores]
+        return -((codes[0] * log_p[1]).sum(1).mean() + (codes[1] * log_p[0]).sum(1).mean()) / 2
