@@ -64,7 +64,7 @@ EDITS = [
     put("student.gradient", "quadratic"),
     put_in_first("methods.distilled", "epochs.binact", more),
     put_in_first("methods.distilled", "recipe", lambda old: {**old, "train": {"lr": 0.00375}}),
-    put_in_first("methods.standalone", "epochs.binary", more),
+    put_in_first("methods.standalone", "recipe", {"augment": {"flip": 0.25}}),
     put_in_first("tasks", "epochs", more),
     put("report.title", "Another title"),
     put("machine", {"device": "cpu", "gpus": 1, "threads": 1, "workers": 0}),

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from burn.params import Augment, ParamsError
+from burn.params import Augment
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 RATIO = (3 / 4, 4 / 3)
@@ -60,11 +60,8 @@ def draw(n: int, height: int, width: int, cfg: Augment, generator: torch.Generat
     """Draw one view of `n` images of `height` x `width` pixels with a CPU `generator`.
 
     The distributions are those of torchvision's RandomResizedCrop (ratio 3/4 to 4/3), ColorJitter
-    and GaussianBlur. What an image draws does not depend on how many images follow it. Raises
-    ParamsError if the hue range exceeds half a turn.
+    and GaussianBlur. What an image draws does not depend on how many images follow it.
     """
-    if cfg.jitter[HUE] > 0.5:
-        raise ParamsError(f"augment.jitter: found hue {cfg.jitter[HUE]}; allowed: 0 to 0.5")
     u = torch.rand(n, 2 * TRIES + 15, generator=generator, dtype=torch.float64)
     area, ratio, place, coin, factor, keys, sigma = u.split((TRIES, TRIES, 2, 4, 4, 4, 1), dim=1)
     spread = torch.tensor(cfg.jitter, dtype=torch.float64)
