@@ -45,6 +45,8 @@ class Queue(nn.Module):
 class MoCo(Method):
     """InfoNCE of a query against its key and a queue of negatives."""
 
+    normalised = True
+
     def __init__(self, cfg: Teacher, context: Context):
         super().__init__(Recipe(), context)
         self.cfg = cfg

@@ -92,7 +92,7 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
     # Only the last epoch's measures describe the result.
     tail = total - max(1, loader.steps // cfg.accumulate)
     batches = loader.run(update * cfg.accumulate, total * cfg.accumulate)
-    watch = CollapseWatch(cfg.strict, work, rank)
+    watch = CollapseWatch(method.normalised, cfg.strict, work, rank)
     losses, saved = [], time.monotonic()
     began = time.monotonic()
 
@@ -130,7 +130,7 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
                 state.save(update)
                 saved = time.monotonic()
     progress.close()
-    return _summary(state.tail, total, total * images)
+    return _summary(state.tail, total, total * images, method.normalised)
 
 
 class State:
@@ -177,19 +177,18 @@ class State:
 class CollapseWatch:
     """Warns once, as soon as two looks in a row find a collapse; with `strict`, stops the run."""
 
-    def __init__(self, strict: bool, work: Work, rank: int):
-        self.strict, self.work, self.rank = strict, work, rank
+    def __init__(self, normalised: bool, strict: bool, work: Work, rank: int):
+        self.normalised, self.strict, self.work, self.rank = normalised, strict, work, rank
         self.before = self.warned = False
 
     def at(self, update: int, row: dict[str, float]) -> None:
-        now = "output_spread" in row and collapse.collapsed(
-            row["output_spread"], row["output_information"]
-        )
+        now = _collapsed(row, self.normalised)
         if now and self.before and not self.warned:
             line = (
                 f"{self.work.out}: collapsed at update {update}: output spread "
                 f"{row['output_spread']:.3f}, information {row['output_information']:.4f} nats; "
-                f"expected at least {collapse.MIN_SPREAD} and {collapse.MIN_INFORMATION}"
+                f"expected a spread of at least {collapse.MIN_SPREAD}"
+                + ("" if self.normalised else f" and {collapse.MIN_INFORMATION} nats")
             )
             if self.strict:
                 raise ParamsError(f"{line} (train.strict is true)")
@@ -220,16 +219,19 @@ def _measures(method, outputs: Tensor | None, targets: Tensor | None) -> dict[st
     row = {}
     for prefix, tensor in (("output", outputs), ("target", targets)):
         if tensor is not None:
-            found = collapse.measures(tensor.detach(), method.temperature)
+            found = collapse.measures(tensor.detach(), method.temperature, method.normalised)
             row |= {f"{prefix}_{k}": v for k, v in found.items()}
     return row
 
 
-def _summary(tail: list[dict], total: int, images: int) -> dict[str, Any]:
+def _collapsed(row: dict[str, float], normalised: bool) -> bool:
+    return "output_spread" in row and collapse.collapsed(
+        row["output_spread"], row["output_information"], normalised
+    )
+
+
+def _summary(tail: list[dict], total: int, images: int, normalised: bool) -> dict[str, Any]:
     out: dict[str, Any] = {"updates": total, "images_seen": images}
     for key in tail[-1] if tail else ():
         out[key] = round(sum(row[key] for row in tail) / len(tail), 6)
-    if "output_spread" not in out:
-        return out | {"collapsed": False}
-    out["collapsed"] = collapse.collapsed(out["output_spread"], out["output_information"])
-    return out
+    return out | {"collapsed": _collapsed(out, normalised)}

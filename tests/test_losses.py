@@ -206,6 +206,15 @@ def test_the_verdict(spread, information, expected):
     assert collapse.collapsed(spread, information) is expected
 
 
+def test_normalised_outputs_are_judged_by_their_spread():
+    z = torch.randn(512, 128)  # isotropic on the sphere: 1 / (2 C T^2) nats, however far out
+    for scale in (0.01, 100):
+        found = collapse.measures(scale * z, 0.2, normalised=True)
+        assert found["information"] == pytest.approx(1 / (2 * 128 * 0.2**2), 0.1)
+    assert not collapse.collapsed(0.3, 0.005, normalised=True)
+    assert collapse.collapsed(0.09, 0.005, normalised=True)
+
+
 def test_the_verdict_on_outputs():
     def verdict(outputs):
         found = collapse.measures(outputs, 0.2)

@@ -41,7 +41,7 @@ class Method(Base):
         from burn.models.heads import classifier
 
         student, teacher = context.network.dim, context.teacher.dim
-        self.temperature = recipe.temperature
+        self.temperature, self.normalised = recipe.temperature, recipe.normalise
         self.networks["classifier"] = classifier(student, recipe.outputs, recipe.hidden)
         self.networks["target"] = classifier(teacher, recipe.outputs, recipe.hidden)
         self.networks["target"].requires_grad_(recipe.target != "frozen")

@@ -17,6 +17,7 @@ class Recipe(BaseRecipe):
 class Method(Base):
     views = 1
     neck = False
+    normalised = True
 
     def __init__(self, recipe, context):
         super().__init__(recipe, context)
