@@ -102,15 +102,25 @@ def test_sources_exist():
     assert not missing
 
 
-def test_an_unknown_key_is_one_line_and_exit_code_2(tmp_path):
-    folder = graphs.copy(tmp_path / "repo")
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "-n", "--quiet", "all", "--config", "trian={lr: 1}"],
+def dry_run(folder, config):
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--quiet", "all", "--config", config],
         cwd=folder,
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
     )
+
+
+def test_a_dry_run_with_overrides_writes_nothing(tmp_path):
+    folder = graphs.copy(tmp_path / "repo")
+    assert dry_run(folder, "train={lr: 0.5}").returncode == 0
+    assert not (folder / "results").exists()
+
+
+def test_an_unknown_key_is_one_line_and_exit_code_2(tmp_path):
+    folder = graphs.copy(tmp_path / "repo")
+    done = dry_run(folder, "trian={lr: 1}")
     assert done.returncode == 2
     assert "trian: unknown key; allowed: run, seeds" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr + done.stdout

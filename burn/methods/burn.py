@@ -99,7 +99,7 @@ class Method(Base):
 
         from burn.losses import sinkhorn
 
-        scores = [F.normalize(t, dim=1) for t in (first, second)]
-        codes = [sinkhorn(s) for s in scores]
-        log_p = [F.log_softmax(s / 0.1, dim=1) for s in scores]
+        scores = [F.normalize(t, dim=1) * t.shape[1] ** 0.5 for t in (first, second)]
+        codes = [sinkhorn(s, epsilon=0.5) for s in scores]
+        log_p = [F.log_softmax(s, dim=1) for s in scores]
         return -((codes[0] * log_p[1]).sum(1).mean() + (codes[1] * log_p[0]).sum(1).mean()) / 2

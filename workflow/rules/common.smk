@@ -31,17 +31,14 @@ def overlaid(config):
     return config
 
 
-def params_file(experiment):
-    """Where steps read an experiment with overrides from, once they can.
+def write_params(experiment, path):
+    """Put an experiment with overrides where its steps read it.
 
     Nothing Snakemake compares holds this name: an override reruns what reads it, and no more.
     """
-    path = Path("results", experiment.run, "params.yaml")
     content = yaml.safe_dump(burn.params.plain(experiment), sort_keys=False)
-    if not (path.exists() and path.read_text() == content):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        burn.artifacts.write_text(path, content)
-    return str(path)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    burn.artifacts.write_text(path, content)
 
 
 try:
@@ -58,11 +55,18 @@ try:
 except burn.params.ParamsError as error:
     stop(error)
 
-PARAMS = "params.yaml" if experiment == base else params_file(experiment)
 RESULTS = f"results/{experiment.run}"
+PARAMS = "params.yaml" if experiment == base else f"{RESULTS}/params.yaml"
 DATA = f"{RESULTS}/data/{experiment.pretrain_on}"  # of the pretraining
 STANDALONE, DISTILLED = experiment.methods.standalone, experiment.methods.distilled
 THREADS = experiment.machine.threads
+
+
+onstart:  # never in a dry run: another run may be reading the file
+    if experiment != base:
+        write_params(experiment, PARAMS)
+
+
 # One slot of the profile's `gpu`, so that two steps never share the GPUs.
 GPU = int(
     experiment.machine.device.startswith("cuda")

@@ -1,0 +1,70 @@
+"""A method of one's own: one file, one entry in params.yaml, and it is in both DAGs and the table."""
+
+import subprocess
+
+import graphs
+import pandas
+import pytest
+import yaml
+from conftest import ENVIRONMENT
+
+from burn.params import load, merge, plain
+
+pytestmark = pytest.mark.slow
+
+COLOUR = '''"""Predict the mean colour of a view."""
+
+from burn.methods.base import Method as Base
+from burn.methods.base import Recipe as BaseRecipe
+from burn.methods.base import Step
+from burn.params import Positive
+
+
+class Recipe(BaseRecipe):
+    strength: Positive = 1.0
+
+
+class Method(Base):
+    views = 1
+
+    def __init__(self, recipe, context):
+        super().__init__(recipe, context)
+        from torch import nn
+
+        self.networks["head"] = nn.Linear(context.network.dim, 3)
+
+    def step(self, views, labels, step):
+        predicted = self.networks["head"](self.networks["network"](views[0])).float()
+        loss = (predicted - views[0].mean((2, 3))).square().mean()
+        return Step(self.recipe.strength * loss, outputs=predicted)
+'''
+ENTRY = {
+    "file": "colour",
+    "epochs": {"real": 0, "binact": 0, "binary": 1},
+    "recipe": {"strength": 2.0},
+}
+
+
+def run(folder, *command):
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_a_method_is_one_file_and_one_entry(tmp_path):
+    folder = graphs.copy(tmp_path / "repo")
+    smoke = yaml.safe_load((graphs.ROOT / "presets" / "smoke.yaml").read_text())
+    raw = graphs.effective(merge(plain(load(graphs.ROOT / "params.yaml")), smoke))
+    raw["methods"] = {"standalone": {"colour": ENTRY}, "distilled": {}}
+    graphs.write_params(folder, raw)
+    (folder / "burn" / "methods" / "colour.py").write_text(COLOUR)
+
+    stages = run(folder, "dvc", "stage", "list", "--name-only").split()
+    trained = {f"standalone-{stage}@colour-0" for stage in ("real", "binact", "binary")}
+    evaluated = "evaluate-standalone@linear-imagenet-colour-0"
+    assert trained | {"method-standalone@colour", evaluated} <= set(stages)
+
+    run(folder, "snakemake", "--cores", "2", "all")
+    table = pandas.read_csv(folder / "results" / "smoke" / "report" / "tables" / "linear.csv")
+    row = table[table["method"] == "colour"]
+    assert set(row["metric"]) >= {"top1", "knn20"} and row["mean"].between(0, 100).all()
