@@ -4,7 +4,7 @@
 
 Full-width ReActNet-A, ResNet-50 teacher. Each case runs in a process of its own (peak memory is a
 process's); "images" are pairs of views. `plain` is benchmarks/plain.py, the same step in
-straightforward PyTorch: read the ratio, the machine's speed cancels out.
+straightforward PyTorch with PyTorch's own defaults: read the ratio, the machine's speed cancels out.
 """
 
 import argparse
@@ -26,28 +26,36 @@ def measure(case: str, size: int, batch: int, threads: int, steps: int) -> dict:
     from burn.params import Augment, Machine
 
     part, precision = case.split()
-    device = setup(Machine(threads=threads))
     torch.manual_seed(0)
+    if part == "plain":  # nothing of ours: neither memory format nor allocator settings
+        from plain import Step
+
+        torch.set_num_threads(threads)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        views = [torch.randn(batch, 3, size, size, device=device) for _ in range(2)]
+        once = Step(device)
+        return timed(lambda: once(views), batch, steps, device)
+    device = setup(Machine(threads=threads))
     views = [
         torch.randn(batch, 3, size, size, device=device).contiguous(
             memory_format=torch.channels_last
         )
         for _ in range(2)
     ]
-    if part == "plain":
-        from plain import Step
-
-        once = Step(device)
-        run = lambda: once(views)  # noqa: E731
-    elif part == "augment":
+    if part == "augment":
         from burn.data.augment import TwoViews
 
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, device=device)
         two = TwoViews(Augment(size=size))
-        run = lambda: two(images, generator)  # noqa: E731
-    else:
-        run = _ours(part, precision, views, device)
+        return timed(lambda: two(images, generator), batch, steps, device)
+    return timed(_ours(part, precision, views, device), batch, steps, device)
+
+
+def timed(run, batch: int, steps: int, device) -> dict:
+    """Median images per second and peak memory in GiB of `run()`, after one call to warm up."""
+    import torch
+
     run()
     seconds = []
     for _ in range(steps):
