@@ -41,13 +41,8 @@ def information(logits: Tensor, temperature: float) -> float:
     return max(0.0, entropy(logits, temperature) - float(each))
 
 
-def measures(outputs: Tensor, temperature: float, normalised: bool = False) -> dict[str, float]:
-    """spread, entropy and information of (N, C) outputs, as the loss sees them.
-
-    normalised: the loss takes the softmax of L2-normalised outputs.
-    """
-    if normalised:
-        outputs = F.normalize(outputs.float(), dim=1)
+def measures(outputs: Tensor, temperature: float) -> dict[str, float]:
+    """spread, entropy and information of (N, C) outputs, as the loss sees them."""
     return {
         "spread": spread(outputs),
         "entropy": entropy(outputs, temperature),

@@ -52,6 +52,14 @@ def burn_loss(student: Tensor, target: Tensor, balance: float, temperature: floa
     return loss
 
 
+def unit_rms(outputs: Tensor) -> Tensor:
+    """(N, C) outputs, each row scaled to a root mean square of 1 (its L2 norm to sqrt(C)).
+
+    Their softmax at temperature 1 is neither flat nor one-hot, whatever C is.
+    """
+    return F.normalize(outputs.float(), dim=1) * outputs.shape[1] ** 0.5
+
+
 def balance(step: int, total_steps: int, start: float = 0.9, end: float = 0.7) -> float:
     """Weight of the similarity term at `step` of `total_steps`: `start` to `end` on a half-cosine.
 

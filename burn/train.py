@@ -219,7 +219,7 @@ def _measures(method, outputs: Tensor | None, targets: Tensor | None) -> dict[st
     row = {}
     for prefix, tensor in (("output", outputs), ("target", targets)):
         if tensor is not None:
-            found = collapse.measures(tensor.detach(), method.temperature, method.normalised)
+            found = collapse.measures(tensor.detach(), method.temperature)
             row |= {f"{prefix}_{k}": v for k, v in found.items()}
     return row
 

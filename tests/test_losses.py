@@ -209,7 +209,7 @@ def test_the_verdict(spread, information, expected):
 def test_normalised_outputs_are_judged_by_their_spread():
     z = torch.randn(512, 128)  # isotropic on the sphere: 1 / (2 C T^2) nats, however far out
     for scale in (0.01, 100):
-        found = collapse.measures(scale * z, 0.2, normalised=True)
+        found = collapse.measures(torch.nn.functional.normalize(scale * z, dim=1), 0.2)
         assert found["information"] == pytest.approx(1 / (2 * 128 * 0.2**2), 0.1)
     assert not collapse.collapsed(0.3, 0.005, normalised=True)
     assert collapse.collapsed(0.09, 0.005, normalised=True)

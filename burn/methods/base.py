@@ -70,7 +70,7 @@ class Method:
     neck = True  # BURN's Linear + ReLU after the pool belongs to the feature
     trains = True  # False: each stage saves the network as initialised (0 epochs)
     temperature = 0.2  # of the softmax in which collapse is measured
-    normalised = False  # that softmax is of L2-normalised outputs
+    normalised = False  # the outputs handed over are L2-normalised
 
     def __init__(self, recipe: Recipe, context: Context):
         self.recipe, self.context = recipe, context

@@ -30,7 +30,7 @@ class Recipe(BaseRecipe):
     target_lr: NonNegative = 1.0  # learning rate of g, as a factor
     similarity: Literal["outputs", "features", "none"] = "outputs"
     balance: Annotated[list[Unit], Field(min_length=2, max_length=2)] = [0.9, 0.7]
-    normalise: bool = False  # KL term on L2-normalised outputs
+    normalise: bool = False  # KL term on outputs scaled to a root mean square of 1 per image
 
 
 class Method(Base):
@@ -41,7 +41,7 @@ class Method(Base):
         from burn.models.heads import classifier
 
         student, teacher = context.network.dim, context.teacher.dim
-        self.temperature, self.normalised = recipe.temperature, recipe.normalise
+        self.temperature = recipe.temperature
         self.networks["classifier"] = classifier(student, recipe.outputs, recipe.hidden)
         self.networks["target"] = classifier(teacher, recipe.outputs, recipe.hidden)
         self.networks["target"].requires_grad_(recipe.target != "frozen")
@@ -52,13 +52,15 @@ class Method(Base):
         return self.recipe.target_lr if name == "target" else 1.0
 
     def step(self, views, labels, step):
-        from burn.losses import balance
+        from burn.losses import balance, unit_rms
 
         r = self.recipe
         features = [self.networks["network"](v) for v in views]
         outputs = [self.networks["classifier"](k).float() for k in features]
         frozen = [self.context.teacher.features(v) for v in views]
         targets = [self.networks["target"](h).float() for h in frozen]
+        if r.normalise:
+            outputs, targets = [unit_rms(o) for o in outputs], [unit_rms(t) for t in targets]
         weight = balance(step, self.context.total_steps, *r.balance)
         clustering = self._clustering(*targets) if r.target == "clustered" else None
         if r.target != "joint":
@@ -89,17 +91,15 @@ class Method(Base):
             close = similarity(output, target)
         else:
             close = output.new_zeros(())
-        if self.recipe.normalise:
-            output, target = F.normalize(output, dim=1), F.normalize(target, dim=1)
         return kl(output, target, self.recipe.temperature), close
 
     def _clustering(self, first, second):
         """SwAV's swapped prediction (eq. 1-2) between g's outputs for the two views."""
         import torch.nn.functional as F
 
-        from burn.losses import sinkhorn
+        from burn.losses import sinkhorn, unit_rms
 
-        scores = [F.normalize(t, dim=1) * t.shape[1] ** 0.5 for t in (first, second)]
+        scores = [unit_rms(t) for t in (first, second)]
         codes = [sinkhorn(s, epsilon=0.5) for s in scores]
         log_p = [F.log_softmax(s, dim=1) for s in scores]
         return -((codes[0] * log_p[1]).sum(1).mean() + (codes[1] * log_p[0]).sum(1).mean()) / 2
