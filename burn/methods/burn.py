@@ -81,7 +81,6 @@ class Method(Base):
 
     def _direction(self, feature, output, frozen, target):
         """KL and similarity terms of one direction: student on one view, target on the other."""
-        import torch.nn.functional as F
 
         from burn.losses import kl, similarity
 
