@@ -28,7 +28,7 @@ class Recipe(BaseRecipe):
     hidden: AtLeastOne = 2000
     target: Literal["joint", "frozen", "clustered"] = "joint"
     target_lr: NonNegative = 1.0  # learning rate of g, as a factor
-    similarity: Literal["outputs", "features", "none"] = "outputs"
+    similarity: Literal["features", "outputs", "none"] = "features"  # of what; outputs: the release
     balance: Annotated[list[Unit], Field(min_length=2, max_length=2)] = [0.9, 0.7]
     normalise: bool = False  # KL term on outputs scaled to a root mean square of 1 per image
 
