@@ -51,7 +51,7 @@ def make(module, teacher, **recipe):
     torch.manual_seed(1)
     network = models.build({"arch": "reactnet", "width": 0.25, "neck": module.Method.neck})
     if module is burn:
-        recipe = {"outputs": 20, "hidden": 24} | recipe
+        recipe = {"outputs": 20, "hidden": 24, "similarity": "outputs"} | recipe
     context = Context(network.at("binary"), teacher.frozen, 5, TOTAL)
     return module.Method(module.Recipe(**recipe), context)
 
