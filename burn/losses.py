@@ -1,4 +1,4 @@
-"""The BURN objective (Kim & Choi, CVPR 2022; the released recipe's form of it).
+"""The BURN objective (Kim & Choi, CVPR 2022; the released recipe's form of it); InfoNCE; Sinkhorn.
 
 With p = softmax(target / T) and q = softmax(student / T), one direction's loss for N images is
 
@@ -67,6 +67,18 @@ def balance(step: int, total_steps: int, start: float = 0.9, end: float = 0.7) -
     0.3 - (0.3 - 0.1) * (cos(pi t / T) + 1) / 2 = 1 - balance.
     """
     return end + (start - end) * (math.cos(math.pi * step / total_steps) + 1) / 2
+
+
+def info_nce(query: Tensor, key: Tensor, negatives: Tensor, temperature: float = 0.2) -> Tensor:
+    """MoCo's loss (He et al., CVPR 2020, eq. 1): which of 1 + K keys is the query's? Scalar, nats.
+
+    Args:
+        query, key: (N, D), L2-normalised, row for row a pair. negatives: (K, D), of other images.
+    """
+    positive = (query * key).sum(1, keepdim=True)
+    logits = torch.cat([positive, query @ negatives.t()], 1) / temperature
+    first = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+    return F.cross_entropy(logits, first)
 
 
 @torch.no_grad()

@@ -100,5 +100,7 @@ class _SyncNorm(_BatchNorm):
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+        x_hat = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            x_hat = x_hat * self.weight.view(shape) + self.bias.view(shape)
+        return x_hat.to(x.dtype)

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 STAGES = ("real", "binact", "binary")
 RESERVED = ("teacher", *STAGES)  # rows and folders of results that are no method
@@ -42,6 +50,16 @@ Unit = Annotated[Real, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+
+
+def _rising(value: list[float]) -> list[float]:
+    if value[0] > value[1]:
+        raise ValueError("two values in rising order")
+    return value
+
+
+Share = Annotated[list[Unit], Field(min_length=2, max_length=2), AfterValidator(_rising)]
+Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_rising)]
 
 
 class Strict(BaseModel):
@@ -82,20 +100,13 @@ class Augment(Strict):
     """The two-view recipe (burn.augment); each view draws its own values, per image."""
 
     size: AtLeastOne = 32
-    crop: Annotated[list[Unit], Field(min_length=2, max_length=2)] = [0.08, 1.0]
+    crop: Share = [0.08, 1.0]
     flip: Unit = 0.5
     jitter: Annotated[list[NonNegative], Field(min_length=4, max_length=4)] = [0.4, 0.4, 0.4, 0.1]
     jitter_p: Unit = 0.6
     gray_p: Unit = 0.2
-    blur: Annotated[list[Positive], Field(min_length=2, max_length=2)] = [0.1, 2.0]
+    blur: Range = [0.1, 2.0]
     blur_p: Unit = 0.2
-
-    @field_validator("crop", "blur")
-    @classmethod
-    def _ordered(cls, value):
-        if value[0] > value[1]:
-            raise ValueError("two values in rising order")
-        return value
 
     @field_validator("jitter")
     @classmethod
@@ -407,9 +418,10 @@ def _cross_check(params: Params, where: str) -> None:
             f"allowed: {', '.join(params.data.sets)} (data.sets)"
         )
     check_section(where, "teacher.augment", Augment, params.teacher.augment)
+    _check_queue(f"{where}: teacher", params.teacher.queue, params.teacher.train, params)
     for family in ("standalone", "distilled"):
         for name, method in getattr(params.methods, family).items():
-            _check_method(f"methods.{family}.{name}", name, method, where)
+            _check_method(f"methods.{family}.{name}", name, method, params, where)
     for name, protocol in params.protocols.items():
         key = f"protocols.{name}"
         if protocol.dataset not in params.data.sets:
@@ -431,7 +443,17 @@ def _cross_check(params: Params, where: str) -> None:
         check_section(where, f"tasks.{name}", model, options)
 
 
-def _check_method(key: str, name: str, method: Method, where: str) -> None:
+def _check_queue(key: str, queue: int, train: Train, params: Params) -> None:
+    """A batch that is longer than the queue it goes to would not find room in it."""
+    images = train.batch * max(1, params.machine.gpus)
+    if queue < images:
+        raise ParamsError(
+            f"{key}.queue: found {queue}; allowed: at least the {images} images of a step "
+            "(train.batch x machine.gpus)"
+        )
+
+
+def _check_method(key: str, name: str, method: Method, params: Params, where: str) -> None:
     if name in RESERVED:
         raise ParamsError(
             f"{where}: {key}: found {name!r}; allowed: any name but {', '.join(RESERVED)}"
@@ -444,7 +466,10 @@ def _check_method(key: str, name: str, method: Method, where: str) -> None:
         )
     for part, shared in (("train", Train), ("augment", Augment)):  # their keys, not the recipe's
         check_section(where, f"{key}.recipe.{part}", shared, method.recipe.get(part, {}))
-    check_section(where, f"{key}.recipe", model, method.recipe)
+    recipe = check_section(where, f"{key}.recipe", model, method.recipe)
+    if getattr(recipe, "queue", 0):  # where 0 means none
+        train = Train.model_validate(params.train.model_dump() | recipe.train)
+        _check_queue(f"{where}: {key}.recipe", recipe.queue, train, params)
     trains = recipe_model("methods", method.file, "Method").trains
     for stage, epochs in method.epochs:
         if epochs and not trains:

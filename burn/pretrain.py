@@ -62,8 +62,9 @@ def _train(view, stage, seed, code, data, teacher, init, machine, work: Work) ->
     cfg = Train.model_validate(view["train"].model_dump() | recipe.train)
     augment = Augment.model_validate(view["augment"].model_dump() | recipe.augment)
     source = open_data(data)
+    small = module.Method.small_views(recipe, augment)
     loader = Loader(source.split("train"), augment, cfg.batch, module.Method.views, seed,
-                    device, machine.workers, rank, size)  # fmt: skip
+                    device, machine.workers, rank, size, small)  # fmt: skip
     dtype = torch.bfloat16 if cfg.precision == "bf16" else torch.float32
     frozen = models.FrozenTeacher(teacher, device, dtype) if teacher else None
     torch.manual_seed(seed)

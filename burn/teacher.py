@@ -5,7 +5,6 @@ al., CVPR 2021) where the official recipe shuffles batches between GPUs: both ke
 of a batch from giving away which key belongs to which query, and this one works on one device.
 """
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +17,12 @@ from burn import models
 from burn.artifacts import WEIGHTS, artifact, file_hash
 from burn.data.loader import Loader
 from burn.data.store import open_data
+from burn.losses import info_nce
 from burn.machine import setup, world
 from burn.methods.base import Context, Method, Recipe, Step
-from burn.models.heads import mlp, mlp_like
+from burn.models.heads import Queue, follow, frozen_copies, mlp, mlp_like
 from burn.params import Augment, Machine, ParamsError, Teacher
 from burn.train import fit
-
-
-class Queue(nn.Module):
-    """The last `size` keys, (size, dim), L2-normalised; the oldest give way."""
-
-    def __init__(self, size: int, dim: int):
-        super().__init__()
-        self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))
-        self.register_buffer("at", torch.zeros((), dtype=torch.long))
-
-    @torch.no_grad()
-    def push(self, keys) -> None:
-        """Put (N, dim) keys in the place of the N oldest."""
-        size = len(self.keys)
-        rows = (self.at + torch.arange(len(keys), device=keys.device)) % size
-        self.keys[rows] = keys.to(self.keys.dtype)
-        self.at.add_(len(keys)).remainder_(size)
 
 
 class MoCo(Method):
@@ -52,8 +35,7 @@ class MoCo(Method):
         self.cfg = cfg
         self.temperature = cfg.temperature
         self.networks["head"] = mlp(context.network.dim, cfg.embedding, norm=cfg.norm)
-        keys = nn.ModuleList([copy.deepcopy(self.networks[n]) for n in ("network", "head")])
-        self.helpers["key"] = keys.requires_grad_(False)
+        self.helpers["key"] = frozen_copies(self.networks[n] for n in ("network", "head"))
         self.helpers["queue"] = Queue(cfg.queue, cfg.embedding)
 
     def step(self, views, labels, step):
@@ -65,31 +47,15 @@ class MoCo(Method):
             self.helpers["key"].eval()
             network, head = self.helpers["key"]
             key = F.normalize(head(network(views[1])).float(), dim=1)
-        positive = (query * key).sum(1, keepdim=True)
-        negatives = query @ queue.keys.clone().t()  # the queue changes before the backward pass
-        logits = torch.cat([positive, negatives], 1) / self.cfg.temperature
-        target = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-        queue.push(_gather(key))
-        return Step(F.cross_entropy(logits, target), outputs=query, targets=key)
+        negatives = queue.keys.clone()  # the queue changes before the backward pass
+        queue.push(key)
+        loss = info_nce(query, key, negatives, self.cfg.temperature)
+        return Step(loss, outputs=query, targets=key)
 
-    @torch.no_grad()
     def after_update(self, progress):
-        """Move the key encoder, parameters and running statistics, towards the query encoder."""
-        network, head = self.helpers["key"]
-        for slow, fast in ((network, self.networks["network"]), (head, self.networks["head"])):
-            for a, b in zip(slow.state_dict().values(), fast.state_dict().values()):
-                if a.is_floating_point():
-                    a.lerp_(b, 1 - self.cfg.momentum)
-
-
-def _gather(keys):
-    """The keys of all processes, so that every queue holds the same."""
-    _, size = world()
-    if size == 1:
-        return keys
-    parts = [torch.empty_like(keys) for _ in range(size)]
-    torch.distributed.all_gather(parts, keys.contiguous())
-    return torch.cat(parts)
+        """Move the key encoder towards the query encoder."""
+        for slow, name in zip(self.helpers["key"], ("network", "head")):
+            follow(slow, self.networks[name], self.cfg.momentum)
 
 
 def pretrain_teacher(view: dict[str, Any], seed: int, data: Path, out: Path, machine: Machine):

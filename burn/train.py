@@ -66,6 +66,7 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
     number (naming the step and the last good checkpoint), or, with `cfg.strict`, on collapse.
     """
     device, rank, world = loader.device, loader.rank, loader.world
+    method.begin()
     objective = Objective(method).to(device, memory_format=torch.channels_last).train()
     if world > 1:
         objective = synchronise(objective, device)

@@ -9,8 +9,9 @@ import torch
 from burn import collapse, models
 from burn.losses import balance, burn_loss, kl, similarity, sinkhorn
 from burn.methods.base import Context
+from burn.models.heads import Queue
 from burn.params import Teacher, Train
-from burn.teacher import MoCo, Queue
+from burn.teacher import MoCo
 
 BALANCES = [0.0, 0.3, 0.7, 0.9, 1.0]
 

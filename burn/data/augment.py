@@ -326,11 +326,16 @@ class TwoViews:
         self.cfg = cfg
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        return self._view(images, generator), self._view(images, generator)
+        return view(images, self.cfg, generator), view(images, self.cfg, generator)
 
-    def _view(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        drawn = draw(len(images), *images.shape[2:], self.cfg, generator)
-        return _in_parts(images, drawn, self.cfg.size, lambda x, d: apply(x, d, self.cfg))
+
+def view(images: Tensor, cfg: Augment, generator: torch.Generator) -> Tensor:
+    """One training view, normalised.
+
+    (n, 3, H, W) uint8, or float in [0, 1] -> (n, 3, S, S) float32, channels_last.
+    """
+    drawn = draw(len(images), *images.shape[2:], cfg, generator)
+    return _in_parts(images, drawn, cfg.size, lambda x, d: apply(x, d, cfg))
 
 
 def crops_flips(images: Tensor, cfg: Augment, generator: torch.Generator) -> Tensor:

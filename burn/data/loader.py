@@ -4,11 +4,13 @@ Everything random about update number `step` is drawn from a generator seeded by
 rank), and an epoch's order by (seed, epoch): a resumed run continues with the very same batches.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from burn.data.augment import TwoViews, crops_flips, photometric
+from burn.data.augment import crops_flips, photometric, view
 from burn.data.store import Split, Streamed
 from burn.params import Augment, ParamsError
 
@@ -21,17 +23,19 @@ class Loader:
         views: 2 views, 1 view, or 0 for one random crop and flip without colour changes.
         batch: images per step and process.
         rank, world: this process and how many there are; each takes its share of every batch.
+        small: how each further view is made, which come after `views` (not after 0 views).
 
     `steps` is the number of steps of one epoch (the last, smaller batch is dropped). Raises
     ParamsError if the split is smaller than one batch.
     """
 
     def __init__(self, split: Split, augment: Augment, batch: int, views: int, seed: int,
-                 device: torch.device, workers: int = 0, rank: int = 0, world: int = 1):  # fmt: skip
+                 device: torch.device, workers: int = 0, rank: int = 0, world: int = 1,
+                 small: Sequence[Augment] = ()):  # fmt: skip
         self.split, self.augment, self.batch, self.views = split, augment, batch, views
         self.seed, self.device, self.workers = seed, device, workers
         self.rank, self.world = rank, world
-        self.two = TwoViews(augment)
+        self.small = small
         self.steps = len(split) // (batch * world)
         if self.steps == 0:
             raise ParamsError(
@@ -67,25 +71,30 @@ class Loader:
 
     def _streamed(self, rows: Tensor, epoch: int):
         views = max(1, self.views)
-        data = Streamed(self.split, self.augment.crop, self.augment.size, views, self.seed, epoch)
+        small = [(augment.crop, augment.size) for augment in self.small]
+        data = Streamed(
+            self.split, self.augment.crop, self.augment.size, views, self.seed, epoch, small
+        )
         loader = DataLoader(
             data,
             batch_sampler=rows.tolist(),
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
         )
-        for crops, labels in loader:
-            yield crops.to(self.device, non_blocking=True), labels.to(self.device)
+        for crops, *small, labels in loader:
+            crops, *small = (c.to(self.device, non_blocking=True) for c in (crops, *small))
+            yield [*crops.unbind(1), *small], labels.to(self.device)
 
-    def _augmented(self, images: Tensor, generator: torch.Generator) -> list[Tensor]:
-        if images.dim() == 5:  # streamed: (batch, views, 3, S, S), crops already made
-            augment = self.augment
+    def _augmented(self, images: Tensor | list[Tensor], generator) -> list[Tensor]:
+        recipes = [*[self.augment] * max(1, self.views), *self.small]
+        if isinstance(images, list):  # streamed: crops are already made
             if self.views == 0:
-                augment = augment.model_copy(update={"jitter_p": 0, "gray_p": 0, "blur_p": 0})
-            return [photometric(images[:, i], augment, generator) for i in range(images.shape[1])]
+                off = {"jitter_p": 0, "gray_p": 0, "blur_p": 0}
+                recipes = [augment.model_copy(update=off) for augment in recipes]
+            return [photometric(x, augment, generator) for x, augment in zip(images, recipes)]
         if self.views == 0:
             return [crops_flips(images, self.augment, generator)]
-        return list(self.two(images, generator))[: self.views]
+        return [view(images, augment, generator) for augment in recipes]
 
 
 def _mix(seed: int, a: int, b: int) -> int:

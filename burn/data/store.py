@@ -1,5 +1,6 @@
 """Reading a data artifact in training: packed sets as one array, large sets from their files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,9 @@ def open_data(dir: str | Path) -> Data:
 class Streamed(Dataset):
     """A streamed split, decoded anew each epoch: item i is (uint8 (views, 3, size, size), label).
 
+    With `small` = [(crop, size), ...] each of them adds a crop of its own, (3, size, size), before
+    the label.
+
     With crop = [least, most] the views are independent random resized crops that keep such a share
     of the image's area (Inception's crop, as in MoCo and SimCLR). They depend on (seed, epoch, i)
     alone, so on no worker and no order. With crop = None there is one view, the centre: shorter
@@ -102,27 +106,33 @@ class Streamed(Dataset):
         views: int = 1,
         seed: int = 0,
         epoch: int = 0,
+        small: Sequence[tuple[list[float], int]] = (),
     ):
         if split.files is None:
             raise TypeError("a packed split has no files; use take()")
         self.split, self.crop, self.size = split, crop, size
-        self.views, self.seed, self.epoch = views if crop else 1, seed, epoch
+        self.views, self.seed, self.epoch, self.small = views if crop else 1, seed, epoch, small
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, ...]:
         image = load_image(self.split.files[i])
         bicubic = functional.InterpolationMode.BICUBIC
+        small = []
         if self.crop is None:
             image = functional.resize(image, [self.size * 256 // 224], bicubic, antialias=True)
             views = [functional.center_crop(image, [self.size])]
         else:
             rng = np.random.default_rng([self.seed, self.epoch, i])
-            boxes = [crop_box(rng, image.height, image.width, self.crop) for _ in range(self.views)]
-            square = [self.size, self.size]
-            views = [functional.resized_crop(image, *b, square, bicubic, True) for b in boxes]
-        return torch.stack([functional.pil_to_tensor(v) for v in views]), self.split.labels[i]
+            wanted = [(self.crop, self.size)] * self.views + list(self.small)
+            crops = []
+            for share, size in wanted:
+                box = crop_box(rng, image.height, image.width, share)
+                crops.append(functional.resized_crop(image, *box, [size, size], bicubic, True))
+            views, small = crops[: self.views], crops[self.views :]
+        views, small = ([functional.pil_to_tensor(v) for v in part] for part in (views, small))
+        return torch.stack(views), *small, self.split.labels[i]
 
 
 def crop_box(

@@ -72,16 +72,25 @@ class Method:
     temperature = 0.2  # of the softmax in which collapse is measured
     normalised = False  # the outputs handed over are L2-normalised
 
+    @staticmethod
+    def small_views(recipe: Recipe, augment: Augment) -> list[Augment]:
+        """How further views of each image are made, which `step` gets after `views` (multi-crop)."""
+        return []
+
     def __init__(self, recipe: Recipe, context: Context):
         self.recipe, self.context = recipe, context
         self.networks: dict[str, nn.Module] = {"network": context.network}
         self.helpers: dict[str, nn.Module] = {}
 
+    def begin(self) -> None:
+        """Called once `networks` hold what the stage starts from: copies of them are made here."""
+
     def step(self, views: list[Tensor], labels: Tensor, step: int) -> Step:
         """The loss of one batch.
 
         Args:
-            views: `self.views` augmented batches (N, 3, S, S); one if `views` is 0 or 1.
+            views: `self.views` augmented batches (N, 3, S, S), one if `views` is 0 or 1; then the
+                `small_views`.
             labels: (N,) class indices; only supervised methods may look.
             step: loss evaluations so far, of `context.total_steps`.
         """

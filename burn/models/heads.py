@@ -1,6 +1,13 @@
-"""Heads that sit on a feature extractor during pretraining."""
+"""What goes with a feature extractor during pretraining: heads, momentum copies, a queue of keys."""
 
+import copy
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from burn.machine import world
 
 
 def classifier(dim: int, outputs: int = 2000, hidden: int = 2000) -> nn.Sequential:
@@ -43,3 +50,50 @@ def mlp_like(weights: dict[str, Tensor]) -> nn.Sequential:
     head = mlp(dim, len(weights["3.bias" if norm else "2.bias"]), hidden, norm)
     head.load_state_dict(weights)
     return head
+
+
+def frozen_copies(networks: Iterable[nn.Module]) -> nn.ModuleList:
+    """Copies that no gradient trains, for `follow`."""
+    return nn.ModuleList(copy.deepcopy(n) for n in networks).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
+    """Move `slow` towards `fast`, parameters and running statistics: s = m s + (1 - m) f.
+
+    With the running statistics (EMAN, Cai et al., CVPR 2021) `slow` can be used in eval mode.
+    """
+    for a, b in zip(slow.state_dict().values(), fast.state_dict().values(), strict=True):
+        if a.is_floating_point():
+            a.lerp_(b, 1 - momentum)
+
+
+class Queue(nn.Module):
+    """The last `size` keys of all processes, (size, dim), L2-normalised; the oldest give way.
+
+    It starts with random keys. A push of more than `size` keys is refused where parameters are.
+    """
+
+    def __init__(self, size: int, dim: int):
+        super().__init__()
+        self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))
+        self.register_buffer("at", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def push(self, keys: Tensor) -> None:
+        """Put the (N, dim) keys of every process in the place of the oldest."""
+        keys = _gather(keys.detach())
+        size = len(self.keys)
+        rows = (self.at + torch.arange(len(keys), device=keys.device)) % size
+        self.keys[rows] = keys.to(self.keys.dtype)
+        self.at.add_(len(keys)).remainder_(size)
+
+
+def _gather(keys: Tensor) -> Tensor:
+    """The keys of all processes, so that every queue holds the same."""
+    _, size = world()
+    if size == 1:
+        return keys
+    parts = [torch.empty_like(keys) for _ in range(size)]
+    torch.distributed.all_gather(parts, keys.contiguous())
+    return torch.cat(parts)
