@@ -59,6 +59,13 @@ def report(args, p):
     report(params.view(p, "report"), args.results, args.out)
 
 
+def import_checkpoint(args, _):
+    """Make an artifact folder of a released checkpoint; it holds an overlay for params.yaml."""
+    from burn.released import import_checkpoint
+
+    import_checkpoint(args.input, args.format, args.precision, args.out)
+
+
 def use(args, p):
     """Write an overlay into params.yaml, comments kept: how DVC users take a preset."""
     from burn.overlay import apply
@@ -83,6 +90,18 @@ ARGUMENTS = {
     "teacher": {"type": Path, "required": False, "help": "folder that teacher made"},
     "init": {"type": Path, "required": False, "help": "folder of the stage before"},
     "networks": {"type": Path, "help": "folder of a teacher, or of a method's stages"},
+    "input": {"type": Path, "help": "file of BURN, S2-BNN or MoCo v2"},
+    "format": {
+        "choices": params.FORMATS,
+        "default": "auto",
+        "required": False,
+        "help": "default: auto, told by its keys",
+    },
+    "precision": {
+        "choices": params.STAGES,
+        "required": False,
+        "help": "binary (default), or binact for a file of stage 1; not in the file",
+    },
     "results": {"type": Path, "help": "results/<run>"},
     "out": {"type": Path, "help": "folder to write, whole or not at all"},
 }
@@ -94,6 +113,7 @@ STEPS = {
     protocol: ("protocol", "code", "data", "out"),
     evaluate: ("protocol", "networks", "seed", "out"),
     report: ("results", "out"),
+    import_checkpoint: ("input", "format", "precision", "out"),
     use: ("overlay",),
 }
 
@@ -103,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(dest="step", required=True)
     for step, names in STEPS.items():
-        sub = commands.add_parser(step.__name__, description=step.__doc__)
+        sub = commands.add_parser(step.__name__.replace("_", "-"), description=step.__doc__)
         sub.set_defaults(run=step)
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
                          help="show tracebacks")  # fmt: skip
@@ -122,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     args = parser().parse_args()
     try:
-        args.run(args, params.load(args.params))
+        args.run(args, None if args.run is import_checkpoint else params.load(args.params))
     except (ParamsError, OSError) as error:  # OSError: a full disk, a folder nobody may write
         if args.debug:
             raise

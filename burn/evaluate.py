@@ -31,14 +31,16 @@ def write_protocol(view: dict[str, Any], name: str, code: Path, data: Path, out:
 def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Machine) -> None:
     """Examine every trained stage under `networks` (or the one network there) by `protocol`.
 
-    If no stage was trained (`random`), all of them are examined.
+    Of an imported network that is the stage it is of. If there is none (`random`), all of them are
+    examined.
     """
     entry = read_json(protocol / PROTOCOL)
-    stages = {s: networks / s for s in STAGES} if (networks / STAGES[0]).is_dir() else {
-        "teacher": networks
-    }  # fmt: skip
+    if (networks / STAGES[0]).is_dir():
+        stages = {stage: networks / stage for stage in STAGES}
+    else:
+        stages = {read_json(networks / METRICS)["stage"]: networks}
     found = {stage: read_json(dir / METRICS) for stage, dir in stages.items()}
-    trained = {s: m for s, m in found.items() if m["epochs"] > 0} or found
+    trained = {s: m for s, m in found.items() if m["epochs"] > 0 or m.get("imported") == s} or found
     inputs = [protocol / PROTOCOL, protocol / CODE, *(stages[s] / WEIGHTS for s in trained)]
     with artifact(out, "evaluate", {}, inputs, seed=seed) as work:
         from burn import models

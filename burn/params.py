@@ -26,6 +26,7 @@ from pydantic import (
 
 STAGES = ("real", "binact", "binary")
 RESERVED = ("teacher", *STAGES)  # rows and folders of results that are no method
+FORMATS = ("auto", "burn", "s2bnn", "moco")  # of released checkpoints (burn.released)
 DATASETS = ("imagenet", "places205", "voc07", "cifar10", "cifar100", "cub200", "birdsnap")
 
 

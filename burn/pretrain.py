@@ -35,7 +35,7 @@ def pretrain(view: dict[str, Any], method: str, stage: str, seed: int, code: Pat
     inputs = [code, data / DATA]
     inputs += [d / f for d in (teacher, init) if d for f in (WEIGHTS, METRICS)]
     with artifact(out, "pretrain", view, inputs, seed=seed) as work:
-        if view["epochs"] == 0 and init is not None and load_code(code).Method.trains:
+        if view["epochs"] == 0 and init is not None and not load_code(code).Method.calibrates:
             shutil.copyfile(init / WEIGHTS, work.path(WEIGHTS))
             before = read_json(init / METRICS)
             work.metrics = before | {"stage": stage, "precision": stage, "epochs": 0}
@@ -78,16 +78,17 @@ def _train(view, stage, seed, code, data, teacher, init, machine, work: Work) ->
     if view["epochs"]:
         result = fit(method, loader, cfg, view["epochs"], work)
         work.path("checkpoint.pt").unlink(missing_ok=True)
-    elif not method.trains:
+    elif method.calibrates:
         _calibrate(method.networks["network"].to(device), loader)
     if rank == 0:
         save_file(models.flatten(method.networks), work.path(WEIGHTS))
     return result | {
         "epochs": view["epochs"],
-        "network": network.config,
+        "network": method.networks["network"].config,
         "precision": stage,
         "train_images": len(source.split("train")),
         "stand_in": source.stand_in,
+        **method.facts,
     }
 
 

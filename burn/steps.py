@@ -22,9 +22,11 @@ TRAINING = [
     *IMAGES,
     "burn/collapse.py",
     "burn/data/loader.py",
+    "burn/layouts.py",
     "burn/losses.py",
     "burn/methods/base.py",
     "burn/models/heads.py",
+    "burn/released.py",
     "burn/train.py",
 ]
 

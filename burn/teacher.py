@@ -14,14 +14,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 from burn import models
-from burn.artifacts import WEIGHTS, artifact, file_hash
+from burn.artifacts import WEIGHTS, artifact
 from burn.data.loader import Loader
 from burn.data.store import open_data
+from burn.layouts import Part
 from burn.losses import info_nce
 from burn.machine import setup, world
 from burn.methods.base import Context, Method, Recipe, Step
 from burn.models.heads import Queue, follow, frozen_copies, mlp, mlp_like
 from burn.params import Augment, Machine, ParamsError, Teacher
+from burn.released import fill, identified, read
 from burn.train import fit
 
 
@@ -68,13 +70,13 @@ def pretrain_teacher(view: dict[str, Any], seed: int, data: Path, out: Path, mac
         device = setup(machine)
         rank, size = world()
         torch.manual_seed(seed)
-        network = models.build(cfg.network.model_dump())
         source = open_data(data)
         if cfg.checkpoint is not None:
-            networks = _imported(cfg, network)
+            networks = _imported(cfg)
             result: dict[str, Any] = {"imported": True, "epochs": 0, "collapsed": False}
         else:
             split = source.split("train")
+            network = models.build(cfg.network.model_dump())
             method = MoCo(cfg, Context(network, None, len(source.classes), 0))
             result = {"updates": 0, "images_seen": 0, "collapsed": False}
             if cfg.epochs:
@@ -87,58 +89,23 @@ def pretrain_teacher(view: dict[str, Any], seed: int, data: Path, out: Path, mac
             networks = method.networks
         if rank == 0:
             save_file(models.flatten(networks), work.path(WEIGHTS))
-        work.metrics = result | {"network": network.config, "precision": "fp", "stage": "teacher",
-                                 "seed": seed, "stand_in": source.stand_in}  # fmt: skip
+        work.metrics = result | {"network": networks["network"].config, "precision": "fp",
+                                 "stage": "teacher", "seed": seed,
+                                 "stand_in": source.stand_in}  # fmt: skip
 
 
-def _imported(cfg: Teacher, network: nn.Module) -> dict[str, nn.Module]:
-    """`network` and its embedding head, filled from `cfg.checkpoint`.
+def _imported(cfg: Teacher) -> dict[str, nn.Module]:
+    """The network, and its embedding head if there is one, in `cfg.checkpoint`.
 
-    Takes an artifact folder's weights.safetensors (by that name) or the official MoCo v2 file (keys
-    `module.encoder_q.*`, `fc` the MLP). Raises ParamsError listing what does not fit.
+    Takes an artifact folder's weights.safetensors (by that name) or a released file that has a
+    ResNet (burn.released). Raises ParamsError listing what does not fit `cfg.network`.
     """
-    path = Path(cfg.checkpoint)
-    if cfg.sha256 is not None and file_hash(path) != cfg.sha256:
-        raise ParamsError(
-            f"teacher.sha256: found {file_hash(path)} for {path}; expected {cfg.sha256}"
-        )
-    if path.name == WEIGHTS:
-        weights = {"head": {}} | models.read_weights(path.parent)
-    else:
-        weights = _moco_layout(path)
-    want, have = network.state_dict(), weights["network"]
-    wrong = [k for k in want if k not in have or have[k].shape != want[k].shape]
-    wrong += [k for k in have if k not in want]
-    if wrong:
-        raise ParamsError(
-            f"teacher.checkpoint: {path}: {len(wrong)} keys missing, extra or mis-shaped for "
-            f"teacher.network, first: {', '.join(wrong[:5])}"
-        )
-    network.load_state_dict(have)
-    if not weights["head"]:
-        return {"network": network}
-    try:
-        return {"network": network, "head": mlp_like(weights["head"])}
-    except (KeyError, ValueError, RuntimeError):
-        raise ParamsError(
-            f"teacher.checkpoint: {path}: found a head with {', '.join(weights['head'])}; "
-            "expected MoCo v2's fc.0 and fc.2"
-        ) from None
-
-
-def _moco_layout(path: Path) -> dict[str, dict[str, torch.Tensor]]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # unpickling fails in many ways; all mean the same to the user
-        reason = " ".join(str(error).split())[:200]
-        raise ParamsError(
-            f"teacher.checkpoint: {path}: not a MoCo v2 checkpoint that can be loaded safely: {reason}"
-        ) from None
-    weights: dict[str, dict[str, torch.Tensor]] = {"network": {}, "head": {}}
-    for key, tensor in state.items():
-        key = key.removeprefix("module.")
-        if key.startswith("encoder_q."):
-            key = key.removeprefix("encoder_q.")
-            name = "head" if key.startswith("fc.") else "network"
-            weights[name][key.removeprefix("fc.")] = tensor
-    return weights
+    path = identified(cfg.checkpoint, cfg.sha256, "teacher")
+    where = f"teacher.checkpoint: {path}"
+    if path.name != WEIGHTS:
+        return read(path, fp=True, config=cfg.network.model_dump(), where=where).networks
+    with torch.device("meta"):
+        part = Part(models.build(cfg.network.model_dump()))
+    weights = models.read_weights(path.parent)
+    networks = fill(where, "teacher.network", {"network": part}, weights.get("network", {}))
+    return networks | ({"head": mlp_like(weights["head"])} if "head" in weights else {})

@@ -375,7 +375,7 @@ def test_an_official_checkpoint_becomes_the_teacher(ground, tmp_path, capsys):
 
     wrong = {
         "teacher.sha256: found ": {"sha256": "0" * 64},
-        "keys missing, extra or mis-shaped for teacher.network, first: conv1.weight": {
+        "mis-shaped (encoder_q.conv1.weight [64, 3, 7, 7], expected [32, 3, 7, 7]; ": {
             "network": {**plan, "width": 0.5}
         },
         f"teacher.checkpoint: found '{tmp_path}/gone'": {"checkpoint": f"{tmp_path}/gone"},
@@ -396,10 +396,10 @@ def test_checkpoints_that_cannot_be_trusted_or_used_are_refused(ground, tmp_path
     v1 = {f"module.encoder_q.{k[8:]}": v for k, v in whole.items() if k.startswith("network.")}
     v1 |= {"module.encoder_q.fc.weight": torch.ones(1), "module.encoder_q.fc.bias": torch.ones(1)}
     bad = {
-        "bomb.pt": ("not a MoCo v2 checkpoint that can be loaded safely", {"state_dict": Bomb()}),
-        "raw.pt": ("not a MoCo v2 checkpoint", None),
-        "other.pt": ("not a MoCo v2 checkpoint", {"weights": {}}),
-        "v1.pt": ("expected MoCo v2's fc.0 and fc.2", {"state_dict": v1}),
+        "bomb.pt": ("refused: found io.open in it", {"state_dict": Bomb()}),
+        "raw.pt": ("refused: found io.open in it", None),
+        "other.pt": ("found no state_dict; expected MoCo v2 checkpoint", {"weights": {}}),
+        "v1.pt": ("2 extra (encoder_q.fc.weight; encoder_q.fc.bias)", {"state_dict": v1}),
     }
     for name, (message, content) in bad.items():
         path = tmp_path / name

@@ -68,7 +68,8 @@ class Method:
 
     views = 2  # augmented views per image: 2, 1, or 0 for a random crop and flip alone
     neck = True  # BURN's Linear + ReLU after the pool belongs to the feature
-    trains = True  # False: each stage saves the network as initialised (0 epochs)
+    trains = True  # False: 0 epochs, in every stage
+    calibrates = False  # True: with 0 epochs its batch norms still see some batches, in every stage
     temperature = 0.2  # of the softmax in which collapse is measured
     normalised = False  # the outputs handed over are L2-normalised
 
@@ -81,6 +82,7 @@ class Method:
         self.recipe, self.context = recipe, context
         self.networks: dict[str, nn.Module] = {"network": context.network}
         self.helpers: dict[str, nn.Module] = {}
+        self.facts: dict[str, Any] = {}  # what metrics.json should say besides
 
     def begin(self) -> None:
         """Called once `networks` hold what the stage starts from: copies of them are made here."""

@@ -8,3 +8,4 @@ class Method(Base):
     views = 0
     neck = False
     trains = False
+    calibrates = True
