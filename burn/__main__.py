@@ -53,6 +53,12 @@ def evaluate(args, p):
     evaluate(args.protocol, args.networks, args.seed, args.out, p.machine)
 
 
+def cost(args, p):
+    from burn.cost import cost
+
+    cost(params.view(p, "cost"), args.networks, args.out)
+
+
 def report(args, p):
     from burn.report import report
 
@@ -112,6 +118,7 @@ STEPS = {
     pretrain: ("method", "stage", "seed", "code", "data", "teacher", "init", "out"),
     protocol: ("protocol", "code", "data", "out"),
     evaluate: ("protocol", "networks", "seed", "out"),
+    cost: ("networks", "out"),
     report: ("results", "out"),
     import_checkpoint: ("input", "format", "precision", "out"),
     use: ("overlay",),

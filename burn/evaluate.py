@@ -8,7 +8,7 @@ from burn.artifacts import METRICS, WEIGHTS, artifact, file_hash, read_json, wri
 from burn.params import STAGES, Machine, check_section, plain
 from burn.pretrain import load_code
 
-PROTOCOL, CODE = "protocol.json", "task.py"
+PROTOCOL, CODE, PREDICTIONS = "protocol.json", "task.py", "predictions.npz"
 
 
 def write_protocol(view: dict[str, Any], name: str, code: Path, data: Path, out: Path) -> None:
@@ -32,7 +32,8 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
     """Examine every trained stage under `networks` (or the one network there) by `protocol`.
 
     Of an imported network that is the stage it is of. If there is none (`random`), all of them are
-    examined.
+    examined. predictions.npz has a packed bit per test image (numpy.packbits) for each stage:
+    whether the task found its class.
     """
     entry = read_json(protocol / PROTOCOL)
     if (networks / STAGES[0]).is_dir():
@@ -43,6 +44,8 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
     trained = {s: m for s, m in found.items() if m["epochs"] > 0 or m.get("imported") == s} or found
     inputs = [protocol / PROTOCOL, protocol / CODE, *(stages[s] / WEIGHTS for s in trained)]
     with artifact(out, "evaluate", {}, inputs, seed=seed) as work:
+        import numpy as np
+
         from burn import models
         from burn.data.store import open_data
         from burn.machine import setup
@@ -51,14 +54,18 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
         task = load_code(protocol / CODE)
         options = check_section(str(protocol), "options", task.Options, entry["options"])
         data = open_data(entry["data"])
-        results = {}
+        results, correct = {}, {}
         for stage, metrics in trained.items():
             network = models.load(stages[stage]).to(device)
-            kept = ("epochs", "precision", "collapsed", "updates", "train_images",
-                    "output_spread", "output_information")  # fmt: skip
+            kept = ("epochs", "precision", "collapsed", "updates", "images_seen", "train_images",
+                    "stand_in", "output_spread", "output_information")  # fmt: skip
             results[stage] = {k: metrics[k] for k in kept if k in metrics}
-            results[stage] |= task.examine(network, data, options, seed, device, machine.workers)
+            scores = task.examine(network, data, options, seed, device, machine.workers)
+            if "correct" in scores:
+                correct[stage] = np.packbits(scores.pop("correct"))
+            results[stage] |= scores
             print(f"{networks} {stage}: {results[stage]}", flush=True)
+        np.savez(work.path(PREDICTIONS), **correct)
         first = next(iter(trained.values()))
         work.metrics = {
             "protocol": entry["protocol"],

@@ -170,11 +170,17 @@ class Epochs(Strict):
 
 
 class Method(Strict):
-    """A row of every table: a file of burn/methods/ and what it is told."""
+    """A row of every table: a file of burn/methods/ and what it is told.
+
+    With `table: ablation` it stands in the ablation table instead, under its `label`: the name of
+    a published row, as in burn/report/published.csv, puts that figure beside it.
+    """
 
     file: Name
     epochs: Epochs
     recipe: dict[str, Any] = {}
+    table: Literal["main", "ablation"] = "main"
+    label: Annotated[str, Field(pattern=r"^[^|\n]+$")] | None = None
 
 
 class Methods(Strict):
@@ -228,8 +234,10 @@ READS = {
     },
     "protocol": {"protocol": "protocols.{protocol}", "options": "tasks.{task}"},
     "evaluate": {},
+    "cost": {"size": "augment.size"},
     "report": {
         "seeds": "seeds",
+        "pretrain_on": "pretrain_on",
         "methods": "methods",
         "protocols": "protocols",
         "report": "report",
@@ -458,6 +466,10 @@ def _check_method(key: str, name: str, method: Method, params: Params, where: st
     if name in RESERVED:
         raise ParamsError(
             f"{where}: {key}: found {name!r}; allowed: any name but {', '.join(RESERVED)}"
+        )
+    if method.label is not None and method.table == "main":
+        raise ParamsError(
+            f"{where}: {key}.label: found {method.label!r}; allowed: only with table: ablation"
         )
     model = recipe_model("methods", method.file, "Recipe")
     if model is None:

@@ -192,10 +192,14 @@ def contract(params: Params) -> dict[str, tuple[str, set[str]]]:
         read = text(view(params, "protocol", protocol=name))
         nodes[f"protocols/{name}"] = read, {f"data/{protocol.dataset}"}
     families = {"standalone": params.methods.standalone, "distilled": params.methods.distilled}
-    evaluations = set()
+    examined = {"cost/teacher"}
+    counted, first = text(view(params, "cost")), params.seeds[0]
+    nodes["cost/teacher"] = counted, {f"teacher/seed{first}"}
     for methods in families.values():
         for name, method in methods.items():
             nodes[f"methods/{name}.py"] = json.dumps(method.file), set()
+            nodes[f"cost/{name}"] = counted, {f"pretrain/{name}/seed{first}/binary"}
+            examined.add(f"cost/{name}")
     for seed in params.seeds:
         teacher = f"teacher/seed{seed}"
         nodes[teacher] = text(view(params, "teacher")), {data}
@@ -215,8 +219,8 @@ def contract(params: Params) -> dict[str, tuple[str, set[str]]]:
             for name, made in networks.items():
                 node = f"eval/{protocol}/{name}/seed{seed}"
                 nodes[node] = text(view(params, "evaluate")), {f"protocols/{protocol}"} | made
-                evaluations.add(node)
-    nodes["report"] = text(view(params, "report")), evaluations
+                examined.add(node)
+    nodes["report"] = text(view(params, "report")), examined
     return nodes
 
 

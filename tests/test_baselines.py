@@ -168,7 +168,9 @@ def test_byol_is_the_distance_of_unit_vectors_both_ways():
     distances = [((predicted[a] - targets[1 - a]) ** 2).sum(1).mean() for a in (0, 1)]
     out = method.step(batch, None, 0)
     assert out.loss.item() == pytest.approx(sum(distances), 1e-4)
-    np.testing.assert_allclose(unit(out.outputs.detach().numpy()), predicted[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        unit(out.outputs.detach().numpy()), predicted[0], rtol=1e-3, atol=1e-4
+    )
     np.testing.assert_allclose(unit(out.targets.numpy()), targets[1], rtol=1e-3, atol=1e-4)
 
 

@@ -67,7 +67,7 @@ def test_accuracy_is_that_of_logistic_regression(noise, least):
     assert found["top1"] > least
     assert found["top1"] == pytest.approx(expected, abs=1.5)
     assert found["top1"] <= found["top5"] <= 100
-    assert set(found) == {"top1", "top5", "knn20", "knn200"}
+    assert set(found) == {"top1", "top5", "knn20", "knn200", "correct"}
 
 
 def test_labels_that_say_nothing_give_chance():
@@ -153,6 +153,7 @@ def test_the_classifier_follows_the_recipe(decay):
     scores = examine(Pixels(), gaussian_data(45, 100, 50), options, 3, CPU)
     assert scores["top1"] == pytest.approx(100 * top[:, 0].mean(), abs=1e-3)
     assert scores["top5"] == pytest.approx(100 * top.any(1).mean(), abs=1e-3)
+    assert scores["correct"] == top[:, 0].tolist()
 
 
 def test_the_released_recipe_is_the_default():

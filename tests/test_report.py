@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from burn.params import Methods, ParamsError, Protocol, Report
@@ -37,6 +38,7 @@ def make_view(seeds=(0, 1, 2), distilled=("s2bnn", "burn"), protocols=tuple(SETS
     learned = {name: method(name.split("_")[0], FULL) for name in distilled}
     return {
         "seeds": list(seeds),
+        "pretrain_on": "imagenet",
         "methods": Methods.model_validate({"standalone": standalone, "distilled": learned}),
         "protocols": {p: Protocol(task="linear", dataset=SETS[p][0]) for p in protocols},
         "report": Report(title=title),
@@ -48,7 +50,8 @@ def evaluation(protocol, method, seed, top1, **changes):
         value = top1 - below
         return {"top1": value, "top5": value + 20, "knn20": value - 3, "knn200": value - 4} | more
 
-    common = {"collapsed": False, "steps": 9, "train_images": 4000}
+    common = {"collapsed": False, "train_images": 4000, "stand_in": True}
+    common |= {"updates": 9, "images_seen": 72}
     if method == "teacher":
         stages = {"teacher": stage(0, epochs=30, precision="fp", **common)}
     else:
@@ -69,9 +72,32 @@ def place(results, protocol, method, seed):
 
 
 def put(results, found):
+    """An evaluation, with predictions that are right for the first top1 % of the images."""
     path = place(results, found["protocol"], found["method"], found["seed"])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found))
+    images = np.arange(found["test_images"])
+    tops = {name: stage.get("top1", 0) for name, stage in found["stages"].items()}
+    bits = {k: np.packbits(images < v / 100 * len(images)) for k, v in tops.items()}
+    np.savez(path.with_name("predictions.npz"), **bits)
+
+
+def put_cost(results, method):
+    """A made-up cost, the same for every student."""
+    network = {"arch": "reactnet", "width": 0.25, "stem": "imagenet", "neck": False}
+    precisions = ("real", "binact", "binary")
+    if method == "teacher":
+        network, precisions = {"arch": "resnet18", "width": 0.25, "stem": "half"}, ("fp",)
+    counts = [
+        {"precision": precision, "pixels": pixels, "classes": classes, "width": width}
+        | {"stem": "imagenet", "parameters": 2_000_000, "bytes": 500_000}
+        | {"bops": 6400 * pixels, "flops": 10_000_000, "ops": 10_000_000.0 + 100 * pixels}
+        for precision in precisions
+        for pixels, width, classes in ((32, 0.25, 0), (224, 0.25, 0), (224, 1.0, 1000))
+    ]
+    path = results / "cost" / method / "metrics.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"method": method, "network": network, "counts": counts}))
 
 
 def edit(results, protocol, method, seed, change):
@@ -101,6 +127,8 @@ def results(tmp_path, request, monkeypatch):
             for seed, value in enumerate(values):
                 value -= 5 * (protocol == "linear-cifar10")
                 put(tmp_path, evaluation(protocol, method, seed, value))
+    for method in TOP1:
+        put_cost(tmp_path, method)
     return tmp_path
 
 
@@ -219,11 +247,17 @@ def test_captions_tell_budget_seeds_and_stand_ins(results):
         assert "imagenet is a stand-in: drawn images" in text
         assert "for the real set and not comparable" in text
         assert "imagenet, 4000 training and 1000 test images of 10 classes" in text
-        assert "Pretrained on 4000 images" in text
+        assert (
+            "Pretrained on 4000 images of imagenet, a stand-in, in 18 to 27 optimiser steps "
+            "(the teacher in 9)." in text
+        )
         assert "supervised 0/5/5; s2bnn 3/3/4; burn 3/3/4; teacher 30" in text
         assert "†" not in text and "no number" not in text
     real = make_view(protocols=["linear-cifar10"])
+    for path in results.glob("eval/linear-cifar10/*/seed*/metrics.json"):
+        path.write_text(path.read_text().replace('"stand_in": true', '"stand_in": false'))
     text = (made(results, real, "real") / "report.md").read_text(encoding="utf-8")
+    text = text.split("## Cost")[0]
     assert "stand" not in text.replace("standard deviation", "").lower()
     assert "ublished" not in text
 
@@ -296,7 +330,7 @@ def test_a_missing_file_is_named_and_nothing_is_left(results):
     with pytest.raises(ParamsError, match=re.escape(f"{lost}: no such file")) as error:
         made(results)
     assert "\n" not in str(error.value)
-    assert sorted(p.name for p in results.iterdir()) == ["eval"]
+    assert sorted(p.name for p in results.iterdir()) == ["cost", "eval"]
 
 
 @pytest.mark.parametrize(
@@ -464,5 +498,5 @@ def test_two_runs_write_the_same_bytes(results, drawn):
 
     first, second = files(out), files(other)
     assert {"report.md", "metrics.json", "figures/linear.pdf", "figures/linear.png"} <= set(first)
-    assert len(first) == 2 + 2 + 6
+    assert len(first) == 2 + 2 + 6 + 3 + 1  # page, figure, two tables, costs, differences
     assert {k for k in first if first[k] != second.get(k)} == set() and len(first) == len(second)

@@ -8,37 +8,54 @@ from typing import Any
 import pandas as pd
 
 from burn.artifacts import METRICS, read_json
-from burn.params import STAGES, ParamsError, Protocol
+from burn.params import STAGES, Method, ParamsError, Protocol
 
 TEACHER = "teacher"
 ORDER = (*STAGES, TEACHER)  # later stages last: the last one is a method's result
-BOOKKEEPING = ("epochs", "steps", "train_images")  # numbers of a stage that measure nothing
-COLLAPSE = re.compile(r"spread|entropy|std|variance|rank")  # how a collapse is measured; no score
+# Numbers of a stage that measure nothing, and how a collapse is measured: no scores.
+BOOKKEEPING = ("epochs", "updates", "images_seen", "train_images")
+COLLAPSE = re.compile(r"spread|information|entropy|std|variance|rank")
 COLUMNS = (
     *("protocol", "task", "dataset", "stand_in", "classes", "train_images", "test_images"),
-    *("method", "seed", "stage", "last", "epochs", "pretrain_images", "collapsed"),
+    *("method", "seed", "stage", "last", "epochs", "updates", "images_seen", "pretrain_images"),
+    *("pretrain_stand_in", "collapsed"),
     *("kind", "metric", "value"),
 )
 
 
-def methods(view: dict[str, Any]) -> list[str]:
-    """The rows of every table, in order: random, supervised ones, distilled ones, the teacher."""
+def methods(view: dict[str, Any], table: str | None = None) -> list[str]:
+    """Methods in the order of the tables: random, supervised ones, distilled ones, the teacher.
+
+    Those of one table ("main", which the teacher is in, or "ablation"), or all.
+    """
     standalone = view["methods"].standalone
     floor = [name for name in standalone if is_random(view, name)]
     others = [name for name in standalone if name not in floor]
-    return [*floor, *others, *view["methods"].distilled, TEACHER]
+    rows = [*floor, *others, *view["methods"].distilled]
+    rows = [name for name in rows if table in (None, entry(view, name).table)]
+    return rows if table == "ablation" else [*rows, TEACHER]
+
+
+def entry(view: dict[str, Any], method: str) -> Method:
+    """What params.yaml says of `method`."""
+    known = view["methods"]
+    return known.standalone[method] if method in known.standalone else known.distilled[method]
 
 
 def is_random(view: dict[str, Any], method: str) -> bool:
     """Whether `method` is an untrained network."""
-    entry = view["methods"].standalone.get(method)
-    return entry is not None and entry.file == "random"
+    return method != TEACHER and entry(view, method).file == "random"
+
+
+def place(results: Path, protocol: str, method: str, seed: int) -> Path:
+    """metrics.json of an evaluation."""
+    return results / "eval" / protocol / method / f"seed{seed}" / METRICS
 
 
 def sources(view: dict[str, Any], results: Path) -> list[tuple[str, str, int, Path]]:
     """(protocol, method, seed, metrics.json) of each evaluation that `view` asks for."""
     return [
-        (protocol, method, seed, results / "eval" / protocol / method / f"seed{seed}" / METRICS)
+        (protocol, method, seed, place(results, protocol, method, seed))
         for protocol in view["protocols"]
         for method in methods(view)
         for seed in view["seeds"]
@@ -64,8 +81,9 @@ def collect(view: dict[str, Any], results: Path) -> pd.DataFrame:
             numbers = _numbers(stage)
             if not any(kind == "score" for kind, *_ in numbers):
                 raise ParamsError(f"{path}: stages.{name}: found no score; expected one at least")
-            budget = [stage.get(key, math.nan) for key in ("epochs", "train_images")]
-            common = [*facts, name, name == stages[-1], *budget, bool(stage.get("collapsed"))]
+            spent = [stage.get(key, math.nan) for key in BOOKKEEPING]
+            flags = [bool(stage.get(key)) for key in ("stand_in", "collapsed")]
+            common = [*facts, name, name == stages[-1], *spent, *flags]
             rows += [(*common, *number) for number in numbers]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

@@ -81,6 +81,52 @@ def _bar(ax: Any, cell: Any, x: float, width: float, name: str, look: dict) -> N
         ax.plot(x, float(cell.published), "D", ls="none", label="published", **hollow)
 
 
+def ladder(lines: Table, label: str, base: Path) -> None:
+    """Draw the ablation into `base`.pdf and `base`.png: variants downwards, a panel per column.
+
+    Published figures have a panel of their own: they are of another data set or budget, and what
+    compares is the step from bar to bar. Marks are those of `bars`.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    columns = lines[0][1]
+    panels = [(j, False) for j in range(len(columns))]
+    panels += [(j, True) for j in range(len(columns)) if any(c[j].published for _, c in lines)]
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        figure = Figure(figsize=(2 * WIDTH, 0.6 + 0.17 * len(lines)), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for ax, (j, published) in zip(axes, panels, strict=True):
+            _rungs(ax, [(row, cells[j]) for row, cells in lines], published)
+            ax.set_xlabel(label)
+        axes[0].set_yticks(range(len(lines)), [row.keys[0] for row, _ in lines])
+        axes[0].invert_yaxis()
+        _save(figure, base)
+
+
+def _rungs(ax: Any, rungs: list[tuple[Any, Any]], published: bool) -> None:
+    first = rungs[0][1]
+    for y, (_, cell) in enumerate(rungs):
+        if published and cell.published:
+            ax.barh(y, float(cell.published), 0.75, color="white", edgecolor="black", linewidth=0.7)
+        elif cell.n and not published:
+            spread = cell.std if cell.n > 1 else 0.0
+            ax.barh(y, cell.mean, 0.75, color=PALETTE[0], edgecolor="black", linewidth=0.4)
+            if cell.n > 1:
+                ax.errorbar(cell.mean, y, xerr=spread, color="black", lw=0.7, capsize=1.5)
+            if cell.collapsed:
+                at = {"xytext": (2, 0), "textcoords": "offset points", "va": "center"}
+                ax.annotate("†", (cell.mean + spread, y), **at)
+    if published:
+        ax.set_title(f"{first.dataset}, published", fontsize=7)
+        return
+    ax.set_title(first.column.label, fontsize=7)
+    if first.column.metric == "top1":
+        ax.axvline(100 / first.classes, color="black", ls=":", lw=0.9)
+
+
 def _look(i: int, methods: list[str], plain: set[str]) -> dict:
     if methods[i] in plain:
         return {"color": "#DDDDDD" if i == 0 else "#777777"}

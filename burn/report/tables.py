@@ -19,7 +19,8 @@ class Row:
     """One line of a table: a method after a stage.
 
     `keys` are the leading cells; only `ranked` lines compete for bold and underline; only a
-    `final` line is a method's result, which a published figure may stand beside.
+    `final` line is a method's result, which a published figure may stand beside: the one of that
+    method, or of `published`. `facts` are more columns of the CSV.
     """
 
     method: str
@@ -27,6 +28,8 @@ class Row:
     keys: tuple[str, ...]
     ranked: bool = True
     final: bool = True
+    published: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def table(frame: pd.DataFrame, rows: list[Row], columns: list[Column]) -> Table:
 
 
 def _cell(row: Row, column: Column, facts: pd.Series, group: pd.DataFrame | None) -> Cell:
-    key = (row.method, facts.dataset, facts.task, column.metric)
+    key = (row.published or row.method, facts.dataset, facts.task, column.metric)
     figure, source = published().get(key, ("", "")) if row.final else ("", "")
     given = (column, facts.dataset, bool(facts.stand_in), int(facts.classes))
     if group is None:
@@ -123,6 +126,7 @@ def to_csv(lines: Table) -> str:
                 {
                     "method": row.method,
                     "stage": row.stage,
+                    **dict(row.facts),
                     "epochs": cell.epochs,
                     "protocol": cell.column.protocol,
                     "dataset": cell.dataset,
@@ -172,6 +176,11 @@ def to_markdown(lines: Table, heads: tuple[str, ...], beside: bool = True) -> st
         for cell, with_published in zip(cells, shown, strict=True):
             line += [_show(cell, MARKDOWN), cell.published][: 1 + with_published]
         body.append(line)
+    return pipe_table(top, rule, body)
+
+
+def pipe_table(top: list[str], rule: list[str], body: list[list[str]]) -> str:
+    """Markdown of headings, alignments (":--", "--:") and lines of cells."""
     return "".join("| " + " | ".join(line) + " |\n" for line in (top, rule, *body))
 
 
@@ -209,14 +218,23 @@ def to_latex(
         second += ["ours", "published"][:width]
         rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
         at += width
+    top_lines = [top, second]
     if not any(shown):  # nothing to tell apart: one line of headings is enough
-        top, second, rules = [*second[: len(heads)], *top[len(heads) :]], [], []
+        top_lines, rules = [[*second[: len(heads)], *top[len(heads) :]]], []
     body = []
     for row, cells in lines:
         line = [escape(key) for key in row.keys]
         for cell, with_published in zip(cells, shown, strict=True):
             line += [_show(cell, LATEX), cell.published][: 1 + with_published]
         body.append(line)
+    spec = "l" * len(heads) + "r" * (at - 1 - len(heads))
+    return latex_table(top_lines, "".join(rules), body, spec, caption, label)
+
+
+def latex_table(
+    top: list[list[str]], rules: str, body: list[list[str]], spec: str, caption: str, label: str
+) -> str:
+    """The environment around lines of LaTeX cells; `rules` go under the first line of headings."""
 
     def rows(many: list[list[str]]) -> list[str]:
         return ["    " + " & ".join(line) + r" \\" for line in many]
@@ -228,11 +246,11 @@ def to_latex(
             r"  \centering",
             rf"  \caption{{{escape(caption)}}}",
             rf"  \label{{tab:{label}}}",
-            rf"  \begin{{tabular}}{{{'l' * len(heads) + 'r' * (at - 1 - len(heads))}}}",
+            rf"  \begin{{tabular}}{{{spec}}}",
             r"    \toprule",
-            *rows([top]),
-            *(["    " + "".join(rules)] if rules else []),
-            *rows([second] if second else []),
+            *rows(top[:1]),
+            *(["    " + rules] if rules else []),
+            *rows(top[1:]),
             r"    \midrule",
             *rows(body),
             r"    \bottomrule",

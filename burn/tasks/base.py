@@ -1,7 +1,9 @@
 """What tasks share: features of a frozen network.
 
 A task is a file of this folder with `Options` (a burn.params.Strict; what params.yaml may say of
-it) and `examine`. Like a method file it must import torch late.
+it) and `examine`, which returns scores by name; where a test image is found right or not, `correct`
+among them is a list of truth values, one per image, in order. Like a method file it must import
+torch late.
 """
 
 from __future__ import annotations

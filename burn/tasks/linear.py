@@ -24,8 +24,9 @@ class Options(Strict):
     knn_temperature: Positive = 0.1
 
 
-def examine(network, data, options, seed, device, workers=0) -> dict[str, float]:
-    """Top-1, Top-5 of a linear classifier and Top-1 of k-NN votes on the test split, in percent.
+def examine(network, data, options, seed, device, workers=0) -> dict[str, float | list[bool]]:
+    """Top-1, Top-5 of a linear classifier and Top-1 of k-NN votes on the test split, in percent;
+    `correct`: for each test image, whether the classifier's first guess is right.
 
     Args:
         network: frozen, (N, 3, S, S) -> (N, D). data: burn.data.store.Data.
@@ -53,7 +54,7 @@ def examine(network, data, options, seed, device, workers=0) -> dict[str, float]
     top = scores.topk(min(5, scores.shape[1]), dim=1).indices == truth[:, None]
     out["top1"] = 100 * float(top[:, 0].float().mean())
     out["top5"] = 100 * float(top.any(1).float().mean())
-    return {k: round(v, 4) for k, v in out.items()}
+    return {k: round(v, 4) for k, v in out.items()} | {"correct": top[:, 0].tolist()}
 
 
 def linear(plain, epochs, labels, query, classes: int, options: Options, seed: int):

@@ -29,6 +29,7 @@ rule evaluate:
         rules.binary.output,
     output:
         "<results>/eval/{protocol}/{method}/seed{seed}/metrics.json",
+        "<results>/eval/{protocol}/{method}/seed{seed}/predictions.npz",
     wildcard_constraints:
         method=one_of(DISTILLED),
     log:
@@ -62,6 +63,7 @@ rule evaluate_teacher:
         rules.teacher.output,
     output:
         "<results>/eval/{protocol}/teacher/seed{seed}/metrics.json",
+        "<results>/eval/{protocol}/teacher/seed{seed}/predictions.npz",
     log:
         "<results>/logs/evaluate/{protocol}-teacher-seed{seed}.log",
     threads: THREADS

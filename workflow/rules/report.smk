@@ -5,10 +5,14 @@ rule report:
     input:
         SOURCES["report"],
         expand(
-            "<results>/eval/{protocol}/{method}/seed{seed}/metrics.json",
+            "<results>/eval/{protocol}/{method}/seed{seed}/{file}",
             protocol=experiment.protocols,
             method=[*STANDALONE, *DISTILLED, "teacher"],
             seed=experiment.seeds,
+            file=["metrics.json", "predictions.npz"],
+        ),
+        expand(
+            "<results>/cost/{method}/metrics.json", method=[*STANDALONE, *DISTILLED, "teacher"]
         ),
     output:
         report(

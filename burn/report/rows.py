@@ -1,0 +1,113 @@
+"""Which rows and columns a table has: those params.yaml asks for, in its order."""
+
+import math
+import re
+from typing import Any
+
+import pandas as pd
+
+from burn.params import STAGES
+from burn.report.collect import TEACHER, entry, is_random, methods
+from burn.report.tables import Column, Row
+
+HEADLINES = ("top1", "map", "ap", "miou")  # the score a task is known by: the first it has
+
+
+def scores(frame: pd.DataFrame) -> list[str]:
+    """The scores of a task, the one it is known by first, then those of its kind: top1, top5."""
+    found = frame.metric[frame.kind == "score"].unique()
+    first = next((name for name in HEADLINES if name in found), min(found))
+
+    def split(name: str) -> tuple[str, int]:
+        stem, digits = re.fullmatch(r"(.*?)(\d*)", name).groups()
+        return stem, int(digits or 0)
+
+    return sorted(found, key=lambda m: (m != first, split(m)[0] != split(first)[0], split(m), m))
+
+
+def columns(frame: pd.DataFrame, metrics: list[str]) -> list[Column]:
+    """A column per protocol (in the order of params.yaml) and metric; stand-ins are marked."""
+    sets = frame.drop_duplicates("protocol")
+    out = []
+    for found in sets.itertuples():
+        twice = (sets.dataset == found.dataset).sum() > 1
+        label = found.protocol if twice else found.dataset
+        label += " (stand-in)" if found.stand_in else ""
+        out += [Column(label, found.protocol, metric) for metric in metrics]
+    return out
+
+
+def final_rows(view: dict[str, Any], frame: pd.DataFrame) -> list[Row]:
+    """A row per method, after its last stage; only fully binary, trained networks are ranked."""
+    last = last_stages(frame)
+    rows = []
+    for method in methods(view, "main"):
+        stage = last[method]
+        label = {TEACHER: f"{method} (FP)", "binary": method}.get(stage, f"{method} ({stage})")
+        ranked = stage == "binary" and not is_random(view, method)
+        rows.append(Row(method, stage, (label,), ranked))
+    return rows
+
+
+def stage_rows(view: dict[str, Any], frame: pd.DataFrame) -> list[Row]:
+    """A row per method and stage it was trained in; the teacher has no stages."""
+    seen = frame.drop_duplicates(["method", "stage"]).set_index(["method", "stage"])
+    rows = []
+    for method in methods(view, "main"):
+        for stage in (s for s in STAGES if (method, s) in seen.index):
+            found = seen.loc[(method, stage)]
+            epochs = "" if pd.isna(found.epochs) else str(int(found.epochs))
+            ranked = stage == "binary" and not is_random(view, method)
+            rows.append(Row(method, stage, (method, stage, epochs), ranked, bool(found["last"])))
+    return rows
+
+
+ABLATION = ("variant", "epochs", "steps", "images seen")  # the leading cells of its rows
+
+
+def ablation_rows(view: dict[str, Any], frame: pd.DataFrame) -> list[Row]:
+    """A row per variant: its label, epochs per stage, and what all its stages took together.
+
+    A label that goes on where the one above ends is cut to what it adds, as in figure 1d.
+    """
+    last, spent = last_stages(frame), totals(frame)
+    rows, above = [], None
+    for method in methods(view, "ablation"):
+        given = entry(view, method)
+        label = given.label or method
+        epochs = "/".join(str(count) for _, count in given.epochs)
+        steps, images = (_whole(spent[key].get(method)) for key in ("updates", "images_seen"))
+        added = label.removeprefix(f"{above}+")
+        shown = added if added == label else f"+ {added}"
+        shown = shown.replace("_", " ") if given.label else shown
+        facts = {"label": label, "epochs_per_stage": epochs, "steps": steps, "images_seen": images}
+        rows.append(
+            Row(
+                method,
+                last[method],
+                (shown, epochs, steps, images),
+                last[method] == "binary",
+                published=label,
+                facts=tuple(facts.items()),
+            )
+        )
+        above = label
+    return rows
+
+
+def last_stages(frame: pd.DataFrame) -> pd.Series:
+    """method -> the stage that is its result."""
+    return frame[frame["last"]].drop_duplicates("method").set_index("method").stage
+
+
+def totals(frame: pd.DataFrame) -> pd.DataFrame:
+    """`updates` and `images_seen` of each method, over all its stages, of one seed.
+
+    Not a number where a stage does not say. All seeds of a method train alike.
+    """
+    stages = frame.drop_duplicates(["method", "stage"])
+    return stages.groupby("method")[["updates", "images_seen"]].sum(min_count=1)
+
+
+def _whole(number: float | None) -> str:
+    return "" if number is None or math.isnan(number) else str(int(number))
