@@ -118,6 +118,15 @@ def test_a_dry_run_with_overrides_writes_nothing(tmp_path):
     assert not (folder / "results").exists()
 
 
+def test_git_keeps_no_copy_of_a_methods_code(tmp_path):
+    """A fresh clone would hold an old copy, no older than its source: Snakemake would run it."""
+    folder = graphs.copy(tmp_path / "repo")
+    copies = ["results/default/methods/burn.py", "results/cifar/methods/mine.py"]
+    command = ["git", "check-ignore", *copies]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.stdout.split() == copies
+
+
 def test_an_unknown_key_is_one_line_and_exit_code_2(tmp_path):
     folder = graphs.copy(tmp_path / "repo")
     done = dry_run(folder, "trian={lr: 1}")
