@@ -169,9 +169,12 @@ class BinaryConv2d(nn.Module):
         if torch.is_autocast_enabled(device):  # custom functions see to their own types
             x = x.to(torch.get_autocast_dtype(device))
         w = self.effective_weight().to(x.dtype)
+        # On a single pixel any stride is the same; with 2, torch's bf16 weight gradient on CPUs is
+        # memory that nobody wrote (seen in 2.15).
+        stride = 1 if x.shape[2:] == (1, 1) else self.stride
         if self.precision == "real":
-            return F.conv2d(x + self.shift.to(x.dtype), w, None, self.stride, self.padding)
-        return _BinaryInputConv.apply(x, self.shift, w, self.stride, self.padding, self.gradient)
+            return F.conv2d(x + self.shift.to(x.dtype), w, None, stride, self.padding)
+        return _BinaryInputConv.apply(x, self.shift, w, stride, self.padding, self.gradient)
 
     def extra_repr(self) -> str:
         out, channels, kernel, _ = self.weight.shape

@@ -190,6 +190,22 @@ def test_memory_kept_for_backward_is_a_byte_per_activation(precision, mixed):
     assert sum(t.numel() for t in kept) <= 16  # nothing but the shift, past the hooks
 
 
+@pytest.mark.parametrize("precision", ["real", "binact", "binary"])
+def test_the_gradient_on_a_single_pixel_is_whole(precision):
+    conv = set_precision(BinaryConv2d(64, 3, stride=2), precision)
+    for _ in range(5):
+        junk = [torch.full((1 << 18,), torch.nan) for _ in range(4)]
+        del junk  # what lies in memory that nobody writes
+        conv.weight.grad = None
+        with torch.autocast("cpu", torch.bfloat16):
+            conv(grid(16, 64, 1, 1)).float().sum().backward()
+        middle = torch.zeros(3, 3, dtype=torch.bool)
+        middle[1, 1] = True
+        assert conv.weight.grad.isfinite().all()
+        assert (conv.weight.grad[:, :, ~middle] == 0).all()  # all that meets the padding
+        assert (conv.weight.grad[:, :, 1, 1] != 0).any()
+
+
 def test_set_precision():
     network = nn.Sequential(BinaryConv2d(2, 3), nn.Sequential(BinaryConv2d(2, 1)))
     for precision in binary.PRECISIONS:
