@@ -243,9 +243,11 @@ def test_codes_are_balanced(rows, columns, epsilon):
 
 
 @pytest.mark.parametrize("small", [0, 3])
-@pytest.mark.parametrize("temperature", [0.1, 0.5])
-def test_swav_predicts_swapped_codes(small, temperature):
-    method, batch = make(swav, temperature=temperature), views(small=small)
+@pytest.mark.parametrize(("temperature", "norm"), [(0.1, True), (0.5, False)])
+def test_swav_predicts_swapped_codes(small, temperature, norm):
+    method, batch = make(swav, temperature=temperature, norm=norm), views(small=small)
+    norms = [m for m in method.networks["projector"].modules() if hasattr(m, "running_var")]
+    assert len(norms) == 1 + norm
     out = method.step(batch, None, 0)
     scores, _ = scores_of(method, batch)
     expected = swapped(scores, 2 + small, temperature)

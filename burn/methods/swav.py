@@ -15,9 +15,9 @@ from burn.params import AtLeastOne, Count, Positive, Share, Unit
 
 
 class Recipe(BaseRecipe):
-    """Defaults are for small sets; published: prototypes 3000, hidden 2048, six small crops of 96."""
+    """Defaults are for small sets; published: 3000 prototypes, hidden 2048, no norm."""
 
-    prototypes: AtLeastOne = 300
+    prototypes: AtLeastOne = 100
     hidden: AtLeastOne = 512  # width inside the projection
     embedding: AtLeastOne = 128  # dimensions of the projection
     norm: bool = True  # batch norm after the projection, as burn.models.heads.mlp says
