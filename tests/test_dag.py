@@ -118,10 +118,10 @@ def test_a_dry_run_with_overrides_writes_nothing(tmp_path):
     assert not (folder / "results").exists()
 
 
-def test_git_keeps_no_copy_of_a_methods_code(tmp_path):
+def test_git_keeps_no_copy_of_code(tmp_path):
     """A fresh clone would hold an old copy, no older than its source: Snakemake would run it."""
     folder = graphs.copy(tmp_path / "repo")
-    copies = ["results/default/methods/burn.py", "results/cifar/methods/mine.py"]
+    copies = ["results/default/methods/burn.py", "results/cifar/protocols/mine/task.py"]
     command = ["git", "check-ignore", *copies]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.stdout.split() == copies
