@@ -32,6 +32,15 @@ TRAINING = [
 
 SOURCES = {
     "prepare": [
+        "burn/data/official/birdsnap.py",
+        "burn/data/official/cifar.py",
+        "burn/data/official/cub200.py",
+        "burn/data/official/imagenet.py",
+        "burn/data/official/lists.py",
+        "burn/data/official/places205.py",
+        "burn/data/official/voc.py",
+        "burn/data/official/vocfiles.py",
+        "burn/data/official/vockit.py",
         "burn/data/prepare.py",
         "burn/data/registry.py",
         "burn/data/sources.py",

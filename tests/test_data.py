@@ -242,8 +242,6 @@ def test_official_without_data_says_where_and_what(tmp_path):
     message = refused(tmp_path, source="official")
     assert str(tmp_path / "cifar10") in message and "cifar-10-batches-py/" in message
     assert "download" in message
-    message = refused(tmp_path, dataset="cub200", source="official")
-    assert "not available for this set yet" in message and "folder" in message
 
 
 def test_failing_download_is_one_line(tmp_path, monkeypatch):
@@ -265,51 +263,11 @@ def test_official_imagenet_is_a_plain_tree_of_synsets(tmp_path):
     assert "'cat', not a synset" in message
 
 
-def voc_copy(root: Path) -> None:
-    """Two images a split, 80 x 40: a cat at the left edge, a dog in the middle, a difficult cow."""
-    base = root / "VOCdevkit/VOC2007"
-    for folder in ("JPEGImages", "Annotations", "ImageSets/Main", "SegmentationClass"):
-        (base / folder).mkdir(parents=True)
-    objects = [
-        ("cat", 0, (1, 1, 10, 40)),
-        ("dog", 0, (31, 11, 50, 30)),
-        ("cow", 1, (41, 1, 60, 20)),
-    ]
-    xml = "".join(
-        f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>"
-        + "".join(f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), box))
-        + "</bndbox></object>"
-        for name, difficult, box in objects
-    )
-    xml = f"<annotation><size><width>80</width><height>40</height></size>{xml}</annotation>"
-    for split, ids in (("trainval", ("01", "02")), ("test", ("03", "04"))):
-        (base / f"ImageSets/Main/{split}.txt").write_text("\n".join(ids) + "\n")
-        for i in ids:
-            pattern(int(i), (80, 40)).save(base / f"JPEGImages/{i}.jpg")
-            (base / f"Annotations/{i}.xml").write_text(xml)
-    mask = np.zeros((40, 80), np.uint8)
-    mask[10:30, 30:50] = 12
-    Image.fromarray(mask).save(base / "SegmentationClass/01.png")
-
-
-def test_official_voc07_boxes_follow_the_crop(tmp_path):
-    voc_copy(tmp_path / "voc07")
-    train = open_data(run(tmp_path, "voc07", source="official", size=20)).split("train")
-    cat, dog = (sources.VOC_CLASSES.index(n) for n in ("cat", "dog"))
-    assert train.labels.dtype == torch.uint8 and train.labels.nonzero().tolist() == [
-        [0, cat], [0, dog], [1, cat], [1, dog]
-    ]  # fmt: skip
-    # 80 x 40 becomes 40 x 20, of which columns 10..30 stay: the cat is cut away
-    assert train.boxes.tolist() == [[0, dog, 5, 5, 15, 15], [1, dog, 5, 5, 15, 15]]
-    assert (train.masks[0, 5:15, 5:15] == 12).all() and (train.masks[0] == 12).sum() == 100
-    assert (train.masks[1] == 255).all()
-
-
 def test_voc07_subset_keeps_boxes_with_their_images(tmp_path):
     whole = sources.Split(
         labels=np.eye(4, dtype=np.uint8),
         images=np.zeros((4, 3, 2, 2), np.uint8),
-        boxes=np.array([[i, i, 0, 0, 1, 1] for i in (0, 1, 1, 3)], np.float32),
+        boxes=np.array([[i, i, 0, 0, 1, 1, 0] for i in (0, 1, 1, 3)], np.float32),
     )
     assert whole.select(np.array([1, 3])).boxes[:, :2].tolist() == [[0, 1], [0, 1], [1, 3]]
     assert whole.select(np.array([0, 2])).boxes[:, :2].tolist() == [[0, 0]]
@@ -383,7 +341,8 @@ def test_synthetic_scenes_annotate_what_they_show():
         assert set(own[:, 1]) == set(labels[i].nonzero()[0])
         assert set(np.unique(masks[i])) == {0, 255, *(own[:, 1] + 1)}
         left = masks[i].copy()
-        for _, cls, x1, y1, x2, y2 in own:
+        for _, cls, x1, y1, x2, y2, difficult in own:
+            assert difficult == 0
             assert 0 <= x1 < x2 <= 48 and 0 <= y1 < y2 <= 48
             inside = masks[i, y1:y2, x1:x2] == cls + 1
             assert inside[0].any() and inside[-1].any()  # the box is tight
@@ -407,7 +366,7 @@ def test_synthetic_sets_are_prepared_with_the_official_number_of_classes(tmp_pat
     assert data.stand_in and len(data.classes) == 200
     assert data.split("test").labels.bincount().tolist() == [1] * 200
     voc = open_data(run(tmp_path, "voc07", train=40, test=20, out="voc")).split("train")
-    assert voc.labels.shape == (40, 20) and voc.boxes.shape[1] == 6
+    assert voc.labels.shape == (40, 20) and voc.boxes.shape[1] == 7
     assert voc.masks.shape == (40, 32, 32) and voc.masks.dtype == torch.uint8
 
 
@@ -418,7 +377,6 @@ def test_synthetic_sets_are_prepared_with_the_official_number_of_classes(tmp_pat
         ({"train": 10, "test": 9}, "data.sets.cifar10.test: found 9"),
         ({"train": 10, "test": 10, "pack": False}, "data.sets.cifar10.pack: found false"),
         ({"train": 2000, "test": 2000, "classes": 1001}, "classes: found 1001; allowed: 2 to 1000"),
-        ({"dataset": "voc07", "source": "folder"}, "data.sets.voc07.source: found folder"),
     ],
 )
 def test_settings_that_cannot_be_met_are_refused(tmp_path, spec, said):

@@ -34,11 +34,10 @@ def prepare(dataset: str, view: dict[str, Any], out: str | Path) -> None:
     """
     spec = view["spec"]
     found = read(dataset, view["root"], spec, view["download"])
-    splits = {"train": found.train, "test": found.test}
     with artifact(out, "prepare", view) as work:
         index: dict[str, Any] = {"classes": found.classes, "streamed": not spec.pack}
         tensors, sizes = [], {}
-        for name, split in splits.items():
+        for name, split in found.splits.items():
             tensors += _annotations(name, split)
             if spec.pack:
                 shape = (len(split.labels), 3, spec.size, spec.size)
@@ -46,6 +45,8 @@ def prepare(dataset: str, view: dict[str, Any], out: str | Path) -> None:
             else:
                 sizes[name] = _check(name, split)
                 index[name] = {"folder": str(split.folder), "files": split.files}
+                if split.mask_files is not None:
+                    index[name]["masks"] = split.mask_files
         _write(work.path(TENSORS), tensors)
         write_json(work.path(INDEX), index)
         work.metrics = {
@@ -55,10 +56,11 @@ def prepare(dataset: str, view: dict[str, Any], out: str | Path) -> None:
             "size": spec.size,
             "packed": spec.pack,
             "classes": len(found.classes),
-            "train_images": len(found.train.labels),
-            "test_images": len(found.test.labels),
+            **{f"{name}_images": len(split.labels) for name, split in found.splits.items()},
             "sha256": file_hash(work.path(TENSORS)),
         }
+        if found.missing:
+            work.metrics["missing_images"] = found.missing
         if not spec.pack:
             listed = json.dumps({k: sorted(v) for k, v in sizes.items()}, sort_keys=True)
             work.metrics["files_sha256"] = hashlib.sha256(listed.encode()).hexdigest()
@@ -99,7 +101,10 @@ def _pixels(name: str, split: Split, size: int) -> Iterator[np.ndarray]:
 
 
 def _check(name: str, split: Split) -> list[tuple[str, int]]:
-    """Decode every file of a streamed split; (file, size in bytes) of each."""
+    """Decode every file of a streamed split; (file, size in bytes) of each, of masks too.
+
+    (Masks themselves were decoded when they were found.)
+    """
 
     def batch(index: range) -> list[tuple[str, int]]:
         rows = []
@@ -109,8 +114,9 @@ def _check(name: str, split: Split) -> list[tuple[str, int]]:
             rows.append((split.files[i], path.stat().st_size))
         return rows
 
-    count = len(split.labels)
-    return [row for rows in _in_order(batch, count, f"check {name}") for row in rows]
+    found = [row for rows in _in_order(batch, len(split.labels), f"check {name}") for row in rows]
+    masks = [mask for mask in split.mask_files or () if mask is not None]
+    return found + [(mask, (split.folder / mask).stat().st_size) for mask in masks]
 
 
 def _in_order(work: Callable[[range], Any], count: int, title: str) -> Iterator[Any]:

@@ -2,43 +2,73 @@
 
 from dataclasses import dataclass
 
+FOLDER = "train/<class>/*.jpg and val/ or test/<class>/*.jpg"
+
 
 @dataclass(frozen=True)
 class Info:
-    """One data set. `layout` says what its official copy contains, for error messages."""
+    """One data set. `layout` says what its official copy contains, `folder` what one's own must.
+
+    reader: the file of burn/data/official/ that reads it.
+    """
 
     title: str
     classes: int
+    reader: str
     layout: str
+    folder: str = FOLDER
     multilabel: bool = False
-    download: bool = False  # whether torchvision can fetch it without an account
 
+    def expected(self, dataset: str, source: str) -> str:
+        """The end of an error message: the tree that belongs to `source`, official or folder."""
+        tree = self.layout if source == "official" else self.folder
+        return f"expected {tree} (data.sets.{dataset}.source: {source})"
 
-FOLDER = "train/<class>/*.jpg and val/ or test/<class>/*.jpg"
 
 REGISTRY = {
     "imagenet": Info(
         "ImageNet (ILSVRC 2012)",
         1000,
+        "imagenet",
         "train/<synset>/*.JPEG and val/<synset>/*.JPEG, "
+        "or val/ILSVRC2012_val_*.JPEG beside ILSVRC2012_devkit_t12/data/"
+        "{ILSVRC2012_validation_ground_truth.txt,meta.mat}, "
         "or ILSVRC2012_{devkit_t12.tar.gz,img_train.tar,img_val.tar}",
     ),
-    "places205": Info("Places205", 205, "images256/ and the trainvalsplit_places205 lists"),
+    "places205": Info(
+        "Places205",
+        205,
+        "places205",
+        "trainvalsplit_places205/{train,val}_places205.csv (lines: path label) and "
+        "images256/<letter>/<class>/*.jpg (or data/vision/torralba/deeplearning/images256/)",
+    ),
     "voc07": Info(
         "PASCAL VOC 2007",
         20,
-        "VOCdevkit/VOC2007/{JPEGImages,Annotations,SegmentationClass}/ and "
-        "VOCdevkit/VOC2007/ImageSets/Main/{trainval,test}.txt",
+        "voc",
+        "VOCdevkit/VOC2007/{JPEGImages,Annotations,SegmentationClass}/, "
+        "VOCdevkit/VOC2007/ImageSets/Main/{trainval,test}.txt, ImageSets/Segmentation/*.txt "
+        "and, for detection and segmentation, the same of VOC2012 beside it",
+        folder="VOCdevkit/VOC20xx/{JPEGImages,Annotations or SegmentationClass}/ and "
+        "VOCdevkit/VOC20xx/ImageSets/{Main or Segmentation}/{train,val,trainval,test}.txt",
         multilabel=True,
-        download=True,
     ),
     "cifar10": Info(
-        "CIFAR-10",
-        10,
-        "cifar-10-batches-py/{data_batch_1..5,test_batch,batches.meta}",
-        download=True,
+        "CIFAR-10", 10, "cifar", "cifar-10-batches-py/{data_batch_1..5,test_batch,batches.meta}"
     ),
-    "cifar100": Info("CIFAR-100", 100, "cifar-100-python/{train,test,meta}", download=True),
-    "cub200": Info("CUB-200-2011", 200, "images/, images.txt and train_test_split.txt"),
-    "birdsnap": Info("Birdsnap", 500, "images/ and test_images.txt"),
+    "cifar100": Info("CIFAR-100", 100, "cifar", "cifar-100-python/{train,test,meta}"),
+    "cub200": Info(
+        "CUB-200-2011",
+        200,
+        "cub200",
+        "CUB_200_2011/{images.txt,image_class_labels.txt,train_test_split.txt} and "
+        "CUB_200_2011/images/<class>/*.jpg",
+    ),
+    "birdsnap": Info(
+        "Birdsnap",
+        500,
+        "birdsnap",
+        "images.txt, test_images.txt and download/images/<species>/*.jpg (or images/), "
+        "as get_birdsnap.py leaves them",
+    ),
 }

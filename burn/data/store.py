@@ -23,8 +23,10 @@ class Split:
     """One split of N images, packed (`images`) or streamed (`files`); the other one is None.
 
     labels: int64 (N,), or uint8 (N, classes), multi-hot. images: uint8 (N, 3, S, S).
-    boxes float32 (M, 6), rows [image, class, x1, y1, x2, y2] in pixels; masks uint8 (N, S, S),
-    0 background, class + 1, 255 ignore; both None where the set has none.
+    boxes: float32 (M, 7), rows [image, class, x1, y1, x2, y2, difficult], images rising, corners in
+    pixels of the image as the split gives it: the packed square, or the file's whole image.
+    masks: uint8 (N, S, S), 0 background, class + 1, 255 ignore; of a streamed split mask_files, whose
+    pixels say the same, None for an image that has no mask. All None where the set has none.
     Tensors are mapped from the file, not loaded: index them, do not write to them.
     """
 
@@ -33,6 +35,7 @@ class Split:
     files: list[Path] | None = None
     boxes: torch.Tensor | None = None
     masks: torch.Tensor | None = None
+    mask_files: list[Path | None] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,7 +49,7 @@ class Split:
 
 @dataclass
 class Data:
-    """A data set: names of the classes in label order, whether it is a drawn stand-in, two splits.
+    """A data set: names of the classes in label order, whether it is a drawn stand-in, its splits.
 
     size is the side in pixels at which images are kept.
     """
@@ -56,9 +59,10 @@ class Data:
     size: int
     splits: dict[str, Split]
 
-    def split(self, name: str) -> Split:
-        """The split "train" or "test"."""
-        return self.splits[name]
+    def split(self, name: str, part: str | None = None) -> Split:
+        """The split "train" or "test"; for `part` "detection" or "segmentation" the split that the
+        set has for that task, if it has one of its own."""
+        return self.splits.get(f"{name}_{part}", self.splits[name])
 
 
 def open_data(dir: str | Path) -> Data:
@@ -74,13 +78,16 @@ def open_data(dir: str | Path) -> Data:
     except (SafetensorError, OSError) as error:
         raise ParamsError(f"{path}: {error}; expected what prepare wrote") from None
     splits = {}
-    for name in ("train", "test"):
+    for name in sorted({key.partition(".")[0] for key in tensors}):
         own = {
             k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")
         }
         if index["streamed"]:
             folder = Path(index[name]["folder"])
             own["files"] = [folder / file for file in index[name]["files"]]
+            if "masks" in index[name]:
+                masks = index[name]["masks"]
+                own["mask_files"] = [None if mask is None else folder / mask for mask in masks]
         splits[name] = Split(**own)
     return Data(index["classes"], metrics["stand_in"], metrics["size"], splits)
 

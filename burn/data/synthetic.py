@@ -83,8 +83,8 @@ def draw_scenes(dataset, split, count, size, classes, seed=0):
     """Scenes of one to three objects that do not overlap, with all their annotations.
 
     Returns a dict: images uint8 (N, 3, size, size); labels uint8 (N, classes), multi-hot; boxes
-    float32 (M, 6), rows [image, class, x1, y1, x2, y2] in pixels, far edges exclusive; masks uint8
-    (N, size, size), 0 background, class + 1 on objects, 255 on a one-pixel border around them.
+    float32 (M, 7), rows [image, class, x1, y1, x2, y2, difficult] in pixels, far edges exclusive,
+    none of them difficult; masks uint8 (N, size, size), 0 background, class + 1 on objects, 255 on a one-pixel border around them.
     """
     specs = np.array(class_specs(dataset, classes, seed))
     images = np.empty((count, 3, size, size), np.uint8)
@@ -111,7 +111,7 @@ def draw_scenes(dataset, split, count, size, classes, seed=0):
             labels[part[rows], cls] = 1
             _annotate(inside, part[rows], cls, masks, boxes)
         images[part] = _finish(canvas, scene, noise)
-    boxes = np.array(boxes, np.float32).reshape(-1, 6)
+    boxes = np.array(boxes, np.float32).reshape(-1, 7)
     boxes = boxes[np.argsort(boxes[:, 0], kind="stable")]
     return {"images": images, "labels": labels, "boxes": boxes, "masks": masks}
 
@@ -315,7 +315,7 @@ def _annotate(inside, index, cls, masks, boxes):
         ys, xs = np.nonzero(pixels)
         if len(ys) == 0:  # below a pixel: nothing to see
             continue
-        boxes.append((i, c, xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+        boxes.append((i, c, xs.min(), ys.min(), xs.max() + 1, ys.max() + 1, 0))
         wide = np.pad(pixels, 1)
         near = np.zeros_like(pixels)
         for dy in range(3):

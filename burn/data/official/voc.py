@@ -1,0 +1,107 @@
+"""PASCAL VOC: VOC2007 with VOC2012 beside it, or anybody's own images in a VOCdevkit of that form.
+
+Which images are in which split: vockit.py. A tree may have annotations alone or masks alone: the classes in an image are then those of what is
+there. Objects marked difficult are no label of their image; their boxes are kept, and marked.
+Labels are of the whole image, packed boxes and masks of the square that is kept of it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from burn.data.official.vocfiles import IGNORE, Masks, image_size, objects
+from burn.data.official.vockit import Id, Kit, Part, fetch
+from burn.data.sources import Found, Split, fitted
+from burn.params import DataSet, ParamsError
+
+CLASSES = [
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
+    *("train", "tvmonitor"),
+]
+
+
+def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Found:
+    """Classes: of the official set PASCAL's twenty; otherwise the names in the annotations, sorted,
+    then class<k> for each further number in the masks."""
+    kit = Kit(folder, dataset, spec.source)
+    if kit.official and download:
+        fetch(folder)
+    parts = kit.parts()
+    ids = list(dict.fromkeys(i for part in parts.values() for i in part.ids))
+    files = {i: kit.image(i) for i in ids}
+    sizes = {i: image_size(kit.folder / file) for i, file in files.items()}
+    marked = {i: objects(kit.annotation(i), sizes[i])
+              for part in parts.values() if part.boxes for i in part.ids}  # fmt: skip
+    masks = Masks(kit, sizes, spec.size if spec.pack else None)
+    masks.read(i for part in parts.values() if part.masks for i in part.ids)
+    names = _names(kit, marked, masks)
+    if spec.classes not in (None, len(names)):
+        raise ParamsError(
+            f"data.sets.{dataset}.classes: found {spec.classes}; allowed: null, or the "
+            f"{len(names)} there are (boxes, masks)"
+        )
+    splits = {}
+    for name, part in parts.items():
+        split = Split(_labels(part, marked, masks, names), None, kit.folder,
+                      [files[i] for i in part.ids])  # fmt: skip
+        if part.boxes:
+            split.boxes = _boxes(part.ids, marked, sizes, names, spec.size if spec.pack else None)
+        if part.masks:
+            split.masks, split.mask_files = masks.of(part.ids)
+        splits[name] = split
+    return Found(names, splits.pop("train"), splits.pop("test"), splits)
+
+
+def _names(kit: Kit, marked: dict[Id, list], masks: Masks) -> list[str]:
+    known = {name for found in marked.values() for name, _, _ in found}
+    names = CLASSES if kit.official else sorted(known)
+    for i, found in marked.items() if kit.official else ():
+        if odd := [name for name, _, _ in found if name not in CLASSES]:
+            raise ParamsError(
+                f"{kit.annotation(i)}: found class {odd[0]!r}; expected one of PASCAL's twenty"
+            )
+    last = max((int(p[-1]) for p in masks.present.values() if len(p)), default=0)
+    if kit.official and last > len(names):
+        i = next(i for i, p in masks.present.items() if len(p) and p[-1] == last)
+        raise ParamsError(
+            f"{kit.folder / masks.files[i]}: found {last}; expected 0 to {len(names)}, or {IGNORE}"
+        )
+    names = [*names, *(f"class{k}" for k in range(len(names) + 1, last + 1))]
+    if not names:
+        raise ParamsError(f"{kit.folder}: found no object and no mask; {kit.expected}")
+    return names
+
+
+def _labels(part: Part, marked: dict[Id, list], masks: Masks, names: list[str]) -> np.ndarray:
+    """uint8 (N, classes), 1 where a class is in the image."""
+    label = {name: k for k, name in enumerate(names)}
+    labels = np.zeros((len(part.ids), len(names)), np.uint8)
+    for row, i in enumerate(part.ids):
+        if part.boxes:
+            seen = [label[name] for name, difficult, _ in marked[i] if not difficult]
+        elif i in masks.present:
+            seen = masks.present[i] - 1
+        else:
+            year, name = i
+            raise masks.kit.missing(masks.kit.folder / year / "SegmentationClass" / f"{name}.png")
+        labels[row, seen] = 1
+    return labels
+
+
+def _boxes(ids: list[Id], marked: dict[Id, list], sizes: dict, names: list[str], size: int | None):
+    """float32 (M, 7): image, class, x1, y1, x2, y2, difficult, in pixels of the image, or of the
+    square of side `size` that is kept of it. What is left of less than a pixel is left out."""
+    label = {name: k for k, name in enumerate(names)}
+    rows = []
+    for row, i in enumerate(ids):
+        width, height = sizes[i]
+        scale, shift, limit = [1, 1], [0, 0], [width, height]
+        if size is not None:
+            wide, high, *shift = fitted(width, height, size)
+            scale, limit = [wide / width, high / height], [size, size]
+        for name, difficult, box in marked[i]:
+            box = np.clip(np.array(box) * (scale * 2) - shift * 2, 0, limit * 2)
+            if (box[2:] - box[:2] >= 1).all():
+                rows.append((row, label[name], *box, difficult))
+    return np.array(rows, np.float32).reshape(-1, 7)

@@ -1,0 +1,152 @@
+"""A VOCdevkit: which images are in which split, and where their files are.
+
+train and test are the first year's ImageSets/Main lists. Two tasks have splits of their own:
+train_detection adds later years' trainval lists, and train_segmentation and test_segmentation are
+the ImageSets/Segmentation lists of the last year that has any. The lists are trainval and test; where
+there is no test list (or, as in VOC2012, none with masks), train and val. A tree with only
+Segmentation lists has them for train and test.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from burn.data.official.lists import read_text
+from burn.data.registry import REGISTRY
+from burn.params import ParamsError
+
+Id = tuple[str, str]  # a year's folder and the name of an image in it: ("VOC2007", "000005")
+
+
+@dataclass
+class Part:
+    """The images of a split, and whether it has boxes, and masks."""
+
+    ids: list[Id]
+    boxes: bool
+    masks: bool
+
+
+class Kit:
+    """A VOCdevkit: where things are in it. Raises ParamsError naming the first that is missing."""
+
+    def __init__(self, folder: Path, dataset: str, source: str):
+        self.folder, self.official = folder / "VOCdevkit", source == "official"
+        self.expected = REGISTRY[dataset].expected(dataset, source)
+        if self.official:
+            self.expected += ", or data.download: true"
+        self._listed: dict[tuple[str, str], dict[str, str]] = {}
+
+    def parts(self) -> dict[str, Part]:
+        """The splits by name, train and test first."""
+        years = self._years()
+        main = next((y for y in years if self._has(y, "ImageSets/Main") or self.official), None)
+        segmented = next((y for y in years[::-1] if self._has(y, "ImageSets/Segmentation")), None)
+        if main is None and segmented is None:
+            raise self.missing(self.folder / years[0] / "ImageSets" / "Main" / "trainval.txt")
+        if main is None:
+            train, test = self._lists(segmented, "Segmentation")
+            boxes = self._has(segmented, "Annotations")
+            return {"train": Part(train, boxes, True), "test": Part(test, boxes, True)}
+        train, test = self._lists(main, "Main")
+        boxes = self._has(main, "Annotations")
+        masks = self._has(main, "SegmentationClass") and segmented is None
+        if not (boxes or masks or segmented):
+            raise self.missing(self.folder / main / "Annotations")
+        if not boxes and not masks:
+            masks = True  # something must say what is in an image
+        parts = {"train": Part(train, boxes, masks), "test": Part(test, boxes, masks)}
+        further = [i for y in years if y > main and self._has(y, "Annotations")
+                   for i in self._list(y, "Main", "trainval") or []]  # fmt: skip
+        if further and boxes:
+            parts["train_detection"] = Part(train + further, True, False)
+        if segmented is not None:
+            train, test = self._lists(segmented, "Segmentation")
+            parts["train_segmentation"] = Part(train, False, True)
+            parts["test_segmentation"] = Part(test, False, True)
+        return parts
+
+    def image(self, i: Id) -> str:
+        """Its file, relative to the folder."""
+        year, name = i
+        found = self._in(year, "JPEGImages").get(name)
+        if found is None:
+            raise self.missing(self.folder / year / "JPEGImages" / f"{name}.jpg")
+        return f"{year}/JPEGImages/{found}"
+
+    def annotation(self, i: Id) -> Path:
+        if i[1] not in self._in(i[0], "Annotations"):
+            raise self.missing(self.folder / i[0] / "Annotations" / f"{i[1]}.xml")
+        return self.folder / i[0] / "Annotations" / f"{i[1]}.xml"
+
+    def mask(self, i: Id) -> str | None:
+        """Its file, relative to the folder, or None."""
+        found = self._in(i[0], "SegmentationClass").get(i[1])
+        return found and f"{i[0]}/SegmentationClass/{found}"
+
+    def missing(self, path: Path) -> ParamsError:
+        return ParamsError(f"{path}: no such file or folder; {self.expected}")
+
+    def _years(self) -> list[str]:
+        if self.official:
+            return ["VOC2007", *(["VOC2012"] if self._has("VOC2012", "") else [])]
+        years = sorted(f.name for f in self.folder.glob("VOC20[0-9][0-9]") if f.is_dir())
+        if not years:
+            raise self.missing(self.folder / "VOC2007")
+        return years
+
+    def _has(self, year: str, what: str) -> bool:
+        return (self.folder / year / what).is_dir()
+
+    def _in(self, year: str, what: str) -> dict[str, str]:
+        """The files in a folder by their names without the ending: listed once, no stat each."""
+        if (year, what) not in self._listed:
+            path = self.folder / year / what
+            if not path.is_dir():
+                raise self.missing(path)
+            names = (f.name for f in path.iterdir() if not f.name.startswith("."))
+            self._listed[year, what] = {n.rpartition(".")[0]: n for n in sorted(names)}
+        return self._listed[year, what]
+
+    def _list(self, year: str, kind: str, split: str) -> list[Id] | None:
+        path = self.folder / year / "ImageSets" / kind / f"{split}.txt"
+        if not path.exists():
+            return None
+        lines = [line.strip() for line in read_text(path, self.expected).splitlines()]
+        if not any(lines):
+            raise ParamsError(f"{path}: found no names; expected the names of the images")
+        return [(year, line) for line in lines if line]
+
+    def _lists(self, year: str, kind: str) -> tuple[list[Id], list[Id]]:
+        """What to train and what to test on."""
+        lists, strict = self.folder / year / "ImageSets" / kind, self.official and kind == "Main"
+        test = self._list(year, kind, "test")
+        if kind == "Segmentation" and test and self.mask(test[0]) is None:
+            test = None
+        train = self._list(year, kind, "trainval") if test or strict else None
+        if not strict:
+            train = train or self._list(year, kind, "train")
+            test = test or self._list(year, kind, "val")
+        if not train or not test:
+            raise self.missing(lists / ("test.txt" if train else "trainval.txt"))
+        if both := sorted(set(train) & set(test)):
+            raise ParamsError(
+                f"{lists}: found {both[0][1]!r} both to train and to test on ({len(both)} such "
+                "images); expected lists that share none"
+            )
+        return train, test
+
+
+def fetch(folder: Path) -> None:
+    """What is not there of VOC 2007 and 2012, by torchvision (0.9 and 2 GB)."""
+    from torchvision import datasets
+
+    for year, split in (("2007", "trainval"), ("2007", "test"), ("2012", "trainval")):
+        listing = folder / "VOCdevkit" / f"VOC{year}" / "ImageSets" / "Main" / f"{split}.txt"
+        if listing.exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            datasets.VOCDetection(folder, year, split, download=True)
+        except (OSError, RuntimeError) as error:
+            message = " ".join(str(error).split())
+            raise ParamsError(f"{folder}: download of VOC{year} failed: {message}") from None
