@@ -13,45 +13,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
+from trees import pattern, refused, run, tree
 
 from burn.data import sources, synthetic
 from burn.data.prepare import prepare, square
 from burn.data.registry import REGISTRY
 from burn.data.store import Streamed, crop_box, open_data
 from burn.params import DATASETS, DataSet, ParamsError
-
-
-def pattern(number: int, side=(40, 32)) -> Image.Image:
-    rng = np.random.default_rng(number)
-    small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-    return small.resize(side, Image.Resampling.BICUBIC)
-
-
-def tree(root: Path, counts: dict[str, dict[str, int]], suffix=".jpg", side=(40, 32)) -> Path:
-    """Write root/<split>/<class>/<k><suffix>; counts[split][class] images."""
-    for split, classes in counts.items():
-        for c, (name, count) in enumerate(classes.items()):
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for k in range(count):
-                pattern(1000 * c + k, side).save(folder / f"{k:03d}{suffix}")
-    return root
-
-
-def run(tmp_path: Path, dataset="cifar10", download=False, out="out", **spec) -> Path:
-    view = {"root": str(tmp_path), "download": download, "spec": DataSet(**spec)}
-    prepare(dataset, view, tmp_path / out)
-    return tmp_path / out
-
-
-def refused(tmp_path: Path, **spec) -> str:
-    with pytest.raises(ParamsError) as error:
-        run(tmp_path, **spec)
-    message = str(error.value)
-    assert "\n" not in message
-    assert not (tmp_path / "out").exists()
-    return message
-
 
 TWO = {"cat": 4, "dog": 3}
 

@@ -76,7 +76,8 @@ def _synsets(path: Path, expected: str) -> dict[int, str]:
     import scipy.io  # late: a third of a second
 
     try:
-        table = scipy.io.loadmat(path, squeeze_me=True)["synsets"]
+        with open(path, "rb") as file:
+            table = scipy.io.loadmat(file, squeeze_me=True)["synsets"]
         return {
             int(row["ILSVRC2012_ID"]): str(row["WNID"])
             for row in table

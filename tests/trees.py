@@ -1,0 +1,42 @@
+"""Small data sets on disk, in the layouts there are, and the step `prepare` on them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from burn.data.prepare import prepare
+from burn.params import DataSet, ParamsError
+
+
+def pattern(number: int, side=(40, 32)) -> Image.Image:
+    rng = np.random.default_rng(number)
+    small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    return small.resize(side, Image.Resampling.BICUBIC)
+
+
+def tree(root: Path, counts: dict[str, dict[str, int]], suffix=".jpg", side=(40, 32)) -> Path:
+    """Write root/<split>/<class>/<k><suffix>; counts[split][class] images."""
+    for split, classes in counts.items():
+        for c, (name, count) in enumerate(classes.items()):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for k in range(count):
+                pattern(1000 * c + k, side).save(folder / f"{k:03d}{suffix}")
+    return root
+
+
+def run(tmp_path: Path, dataset="cifar10", download=False, out="out", **spec) -> Path:
+    view = {"root": str(tmp_path), "download": download, "spec": DataSet(**spec)}
+    prepare(dataset, view, tmp_path / out)
+    return tmp_path / out
+
+
+def refused(tmp_path: Path, **spec) -> str:
+    with pytest.raises(ParamsError) as error:
+        run(tmp_path, **spec)
+    message = str(error.value)
+    assert "\n" not in message
+    assert not (tmp_path / "out").exists()
+    return message
