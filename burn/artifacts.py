@@ -162,7 +162,12 @@ def _device() -> str:
     return platform.machine()
 
 
+SOURCE = (":(top)", ":(top,exclude)results", ":(top,exclude)dvc.lock")
+
+
 def _commit() -> str | None:
+    """The commit in use, "+changes" where a tracked file differs; results of a run do not count."""
+
     def git(*words: str) -> str:
         here = Path(__file__).parent
         return subprocess.run(
@@ -171,7 +176,7 @@ def _commit() -> str | None:
 
     try:
         return git("rev-parse", "HEAD") + (
-            "+changes" if git("status", "--porcelain", "-uno") else ""
+            "+changes" if git("status", "--porcelain", "-uno", "--", *SOURCE) else ""
         )
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("BURN_COMMIT")

@@ -14,6 +14,7 @@ import graphs
 import pytest
 
 import burn
+from burn import artifacts
 from burn.artifacts import artifact, file_hash, read_json, write_json
 from burn.params import ParamsError, load, view
 
@@ -145,6 +146,23 @@ def test_provenance_says_where_an_artifact_came_from(tmp_path):
     assert found["device"]
     assert found["commit"] is None or re.fullmatch(r"[0-9a-f]{40}(\+changes)?", found["commit"])
     assert read_json(tmp_path / "out" / "metrics.json") == {"top1": 1}  # nothing is added to it
+
+
+def test_results_of_a_run_are_no_change_of_the_commit(tmp_path, monkeypatch):
+    folder = graphs.copy(tmp_path / "repo")
+    (folder / "results").mkdir()
+    (folder / "results" / "table.md").write_text("old")
+
+    def git(*words):
+        return subprocess.run(["git", "-C", folder, *words], check=True, capture_output=True)
+
+    git("add", "--all")
+    git("-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "--message", "x")
+    monkeypatch.setattr(artifacts, "__file__", str(folder / "burn" / "artifacts.py"))
+    (folder / "results" / "table.md").write_text("new")
+    assert re.fullmatch(r"[0-9a-f]{40}", artifacts._commit())
+    (folder / "burn" / "losses.py").write_text("")
+    assert re.fullmatch(r"[0-9a-f]{40}\+changes", artifacts._commit())
 
 
 def test_commit_where_there_is_no_git(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A method of one's own: one file, one entry in params.yaml, and it is in both DAGs and the table."""
+"""A method or a task of one's own: one file, one entry, and it is in both DAGs and the tables."""
 
 import subprocess
 
@@ -38,6 +38,20 @@ class Method(Base):
         loss = (predicted - views[0].mean((2, 3))).square().mean()
         return Step(self.recipe.strength * loss, outputs=predicted)
 '''
+BRIGHTNESS = '''"""How many test images are brighter than the mean of the training images."""
+
+from burn.params import Positive, Strict
+
+
+class Options(Strict):
+    factor: Positive = 1.0
+
+
+def examine(network, data, options, seed, device, workers=0):
+    train, test = (data.split(name).images.float() for name in ("train", "test"))
+    bright = test.mean((1, 2, 3)) > options.factor * train.mean()
+    return {"top1": round(100 * float(bright.float().mean()), 4)}
+'''
 ENTRY = {
     "file": "colour",
     "epochs": {"real": 0, "binact": 0, "binary": 1},
@@ -51,20 +65,26 @@ def run(folder, *command):
     return done.stdout
 
 
-def test_a_method_is_one_file_and_one_entry(tmp_path):
+def test_a_method_and_a_task_are_one_file_and_one_entry_each(tmp_path):
     folder = graphs.copy(tmp_path / "repo")
     smoke = yaml.safe_load((graphs.ROOT / "presets" / "smoke.yaml").read_text())
     raw = graphs.effective(merge(plain(load(graphs.ROOT / "params.yaml")), smoke))
     raw["methods"] = {"standalone": {"colour": ENTRY}, "distilled": {}}
+    raw["tasks"]["brightness"] = {"factor": 0.5}
+    raw["protocols"]["bright"] = {"task": "brightness", "dataset": "imagenet"}
     graphs.write_params(folder, raw)
+    (folder / "burn" / "tasks" / "brightness.py").write_text(BRIGHTNESS)
     (folder / "burn" / "methods" / "colour.py").write_text(COLOUR)
 
     stages = run(folder, "dvc", "stage", "list", "--name-only").split()
     trained = {f"standalone-{stage}@colour-0" for stage in ("real", "binact", "binary")}
-    evaluated = "evaluate-standalone@linear-imagenet-colour-0"
-    assert trained | {"method-standalone@colour", evaluated} <= set(stages)
+    evaluated = {f"evaluate-standalone@{p}-colour-0" for p in ("linear-imagenet", "bright")}
+    assert trained | {"method-standalone@colour", "protocol@bright"} | evaluated <= set(stages)
 
     run(folder, "snakemake", "--cores", "2", "all")
-    table = pandas.read_csv(folder / "results" / "smoke" / "report" / "tables" / "linear.csv")
+    tables = folder / "results" / "smoke" / "report" / "tables"
+    table = pandas.read_csv(tables / "brightness.csv")
+    assert table[table["method"] == "colour"]["mean"].between(50, 100).all()
+    table = pandas.read_csv(tables / "linear.csv")
     row = table[table["method"] == "colour"]
     assert set(row["metric"]) >= {"top1", "knn20"} and row["mean"].between(0, 100).all()

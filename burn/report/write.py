@@ -41,8 +41,9 @@ def write(view: dict[str, Any], results: Path, out: Path) -> None:
             work.path(folder).mkdir(exist_ok=True)
         page = [f"# {' '.join(view['report'].title.split())}", what_was_run(view, frame)]
         for task in tasks:
-            found = difference.differences(view, main, results) if task == MAIN else []
-            page += task_part(view, main[main.task == task], task, work.dir, found)
+            part = main[main.task == task]
+            found = difference.differences(view, part, results) if task == MAIN else []
+            page += task_part(view, part, task, work.dir, found)
         page += stages_part(view, main[main.task == MAIN], work.dir)
         if not ablation.empty:
             page += ablation_part(view, ablation[ablation.task == MAIN], work.dir)
