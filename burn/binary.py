@@ -78,7 +78,9 @@ class _BinaryInputConv(torch.autograd.Function):
     """conv(sign(x + shift), w); the binary input is rebuilt from the same byte in backward."""
 
     @staticmethod
-    def forward(ctx, x, shift, w, stride: int, padding: int, dilation: int, gradient: str) -> Tensor:
+    def forward(
+        ctx, x, shift, w, stride: int, padding: int, dilation: int, gradient: str
+    ) -> Tensor:
         a = _shifted(x, shift)
         signs = _sign(a)
         ctx.save_for_backward(_save(a, signs, gradient), w)

@@ -23,8 +23,10 @@ class Split:
     """One split of N images, packed (`images`) or streamed (`files`); the other one is None.
 
     labels: int64 (N,), or uint8 (N, classes), multi-hot. images: uint8 (N, 3, S, S).
-    boxes float32 (M, 6), rows [image, class, x1, y1, x2, y2] in pixels; masks uint8 (N, S, S),
-    0 background, class + 1, 255 ignore; both None where the set has none.
+    boxes float32 (M, 7), rows [image, class, x1, y1, x2, y2, difficult], in pixels of the image as
+    it is given here: the square of a packed set, the original of a streamed one. masks uint8
+    (N, S, S), 0 background, class + 1, 255 ignore; of a streamed set, files with these values
+    (`mask_files`, None for an image without). All None where the set has none.
     Tensors are mapped from the file, not loaded: index them, do not write to them.
     """
 
@@ -33,6 +35,7 @@ class Split:
     files: list[Path] | None = None
     boxes: torch.Tensor | None = None
     masks: torch.Tensor | None = None
+    mask_files: list[Path | None] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,9 +59,10 @@ class Data:
     size: int
     splits: dict[str, Split]
 
-    def split(self, name: str) -> Split:
-        """The split "train" or "test"."""
-        return self.splits[name]
+    def split(self, name: str, part: str | None = None) -> Split:
+        """The split "train" or "test"; for the `part` "detection" or "segmentation" its own split,
+        <name>_<part>, where the set has one."""
+        return self.splits.get(f"{name}_{part}", self.splits[name])
 
 
 def open_data(dir: str | Path) -> Data:
