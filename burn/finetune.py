@@ -7,6 +7,7 @@ touches: a binary network has binary weights and binary inputs at every step, an
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
@@ -79,7 +80,7 @@ def fit(model: nn.Module, backbone: nn.Module, loss: Callable[[list[int], torch.
     from burn.progress import Progress
 
     order = torch.Generator().manual_seed(seed)
-    drawn = torch.Generator().manual_seed(seed + 1)
+    drawn = torch.Generator().manual_seed(seed + 2**32)  # beyond every seed
     chunks = _order(rows, recipe.iterations * recipe.accumulate, recipe.batch, order, title)
     batches = zip(chunks, images(split, chunks, workers))
     optimizer = _optimizer(model, recipe)
@@ -105,7 +106,7 @@ def fit(model: nn.Module, backbone: nn.Module, loss: Callable[[list[int], torch.
         done = iteration + 1
         if done % LOOK == 0 or done == recipe.iterations:
             mean = float(total) / ((iteration % LOOK) + 1)
-            if mean != mean or mean in (float("inf"), float("-inf")):
+            if not math.isfinite(mean):
                 raise ParamsError(
                     f"{title}.lr: found a loss of {mean} by iteration {done} at {recipe.lr:g}; "
                     "allowed: a rate at which it stays a number"
@@ -120,6 +121,15 @@ def autocast(device: torch.device, precision: str):
     import torch
 
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def shown(split: Split, rows: list[int], batch: int, workers: int):
+    """(rows, images) of test batches, with a progress bar on a terminal."""
+    from tqdm import tqdm
+
+    chunks = [rows[at : at + batch] for at in range(0, len(rows), batch)]
+    pairs = zip(chunks, images(split, chunks, workers))
+    yield from tqdm(pairs, "test", len(chunks), unit="batch", disable=None, leave=False)
 
 
 def images(split: Split, chunks: list[list[int]], workers: int) -> Iterator[list[Tensor]]:

@@ -136,10 +136,9 @@ def predict(model, split, options: Options, device, workers: int = 0) -> list[di
 
     model.eval()
     model.transform.min_size = (options.test_side,)
-    chunks = [c.tolist() for c in torch.arange(len(split)).split(options.batch)]
-    out = []
+    rows, out = list(range(len(split))), []
     with torch.inference_mode(), finetune.autocast(device, options.precision):
-        for images in finetune.images(split, chunks, workers):
+        for _, images in finetune.shown(split, rows, options.batch, workers):
             for found in model([image.to(device).float().div(255) for image in images]):
                 found = {k: v.float().cpu() for k, v in found.items()}
                 out.append(found | {"labels": found["labels"].long() - 1})

@@ -164,10 +164,9 @@ def confusion(model, split, classes: int, options: Options, device, workers: int
     if not rows:
         raise ParamsError("protocols: segmentation: found no mask in the test split; allowed: some")
     batch = options.batch if split.images is not None else 1
-    chunks = [rows[at : at + batch] for at in range(0, len(rows), batch)]
     counts = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
     with torch.inference_mode(), finetune.autocast(device, options.precision):
-        for chunk, images in zip(chunks, finetune.images(split, chunks, workers)):
+        for chunk, images in finetune.shown(split, rows, batch, workers):
             x = torch.stack(images).to(device).float().div(255)
             found = model(x).argmax(1)
             truth = torch.stack([mask(split, row, classes) for row in chunk]).to(device)
