@@ -78,23 +78,26 @@ class _BinaryInputConv(torch.autograd.Function):
     """conv(sign(x + shift), w); the binary input is rebuilt from the same byte in backward."""
 
     @staticmethod
-    def forward(ctx, x, shift, w, stride: int, padding: int, gradient: str) -> Tensor:
+    def forward(
+        ctx, x, shift, w, stride: int, padding: int, dilation: int, gradient: str
+    ) -> Tensor:
         a = _shifted(x, shift)
         signs = _sign(a)
         ctx.save_for_backward(_save(a, signs, gradient), w)
-        ctx.stride, ctx.padding, ctx.gradient, ctx.shift = stride, padding, gradient, shift
-        return F.conv2d(signs, w, None, stride, padding)
+        ctx.layout, ctx.gradient, ctx.shift = (stride, padding, dilation), gradient, shift
+        return F.conv2d(signs, w, None, stride, padding, dilation)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         saved, w = ctx.saved_tensors
+        stride, padding, dilation = ([side] * 2 for side in ctx.layout)
         grad_x, grad_w, _ = torch.ops.aten.convolution_backward(
-            grad, _sign(saved.to(w.dtype)), w, None, [ctx.stride] * 2, [ctx.padding] * 2, [1, 1],
+            grad, _sign(saved.to(w.dtype)), w, None, stride, padding, dilation,
             False, [0, 0], 1, [True, ctx.needs_input_grad[2], False],
         )  # fmt: skip
         grad_x = _pass(grad_x, saved, ctx.gradient)
-        return grad_x, _to_shape(grad_x, ctx.shift), grad_w, None, None, None
+        return grad_x, _to_shape(grad_x, ctx.shift), grad_w, None, None, None, None
 
 
 def _to_shape(grad: Tensor, shift: Tensor) -> Tensor:
@@ -155,7 +158,8 @@ class BinaryConv2d(nn.Module):
         self.shift = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.weight = nn.Parameter(torch.empty(outputs * channels, channels, kernel, kernel))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-        self.stride, self.padding, self.gradient = stride, kernel // 2, gradient
+        self.stride, self.padding, self.dilation = stride, kernel // 2, 1
+        self.gradient = gradient
         self.precision = "real"
 
     def effective_weight(self) -> Tensor:
@@ -173,8 +177,11 @@ class BinaryConv2d(nn.Module):
         # memory that nobody wrote (seen in 2.15).
         stride = 1 if x.shape[2:] == (1, 1) else self.stride
         if self.precision == "real":
-            return F.conv2d(x + self.shift.to(x.dtype), w, None, stride, self.padding)
-        return _BinaryInputConv.apply(x, self.shift, w, stride, self.padding, self.gradient)
+            x = x + self.shift.to(x.dtype)
+            return F.conv2d(x, w, None, stride, self.padding, self.dilation)
+        return _BinaryInputConv.apply(
+            x, self.shift, w, stride, self.padding, self.dilation, self.gradient
+        )
 
     def extra_repr(self) -> str:
         out, channels, kernel, _ = self.weight.shape

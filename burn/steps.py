@@ -9,6 +9,7 @@ one reruns only its own row or column.
 NETWORKS = [
     "burn/binary.py",
     "burn/models/__init__.py",
+    "burn/models/maps.py",
     "burn/models/reactnet.py",
     "burn/models/resnet.py",
 ]
@@ -50,7 +51,15 @@ SOURCES = {
     "teacher": [*TRAINING, "burn/teacher.py"],
     "pretrain": [*TRAINING, "burn/pretrain.py"],
     "protocol": [],
-    "evaluate": [*NETWORKS, *IMAGES, "burn/evaluate.py", "burn/tasks/base.py"],
+    "evaluate": [
+        *NETWORKS,
+        *IMAGES,
+        "burn/evaluate.py",
+        "burn/finetune.py",
+        "burn/models/detector.py",
+        "burn/models/segmenter.py",
+        "burn/tasks/base.py",
+    ],
     "cost": [*NETWORKS, "burn/cost.py"],
     "report": [
         "burn/report/__init__.py",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from burn.binary import BinaryConv2d, set_precision
+from burn.models.maps import Maps, mean_of_four
 
 # Output widths of the blocks. The resolution halves where the width grows, but for the first.
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
@@ -71,15 +72,21 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(out)
         self.act1 = RPReLU(out)
         self.stride, self.doubles = stride, out != channels
+        self.spread = 0  # of a block dilated in place of its stride: how far apart it pools
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        if self.stride > 1:
+            return F.avg_pool2d(x, 2, ceil_mode=True)
+        return mean_of_four(x, self.spread) if self.spread else x
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.stride == 1 else F.avg_pool2d(x, 2, ceil_mode=True)
+        shortcut = self.shortcut(x)
         x = self.act3(self.bn3(self.conv3(x)) + shortcut)
         shortcut = torch.cat([x, x], 1) if self.doubles else x
         return self.act1(self.bn1(self.conv1(x)) + shortcut)
 
 
-class ReActNet(nn.Module):
+class ReActNet(Maps, nn.Module):
     """ReActNet-A: (N, 3, H, W) normalised images -> (N, `dim`) features.
 
     Args:
@@ -108,8 +115,11 @@ class ReActNet(nn.Module):
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
 
     def feature_map(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, dim, H / 32, W / 32), for detectors and segmenters."""
+        """(N, 3, H, W) -> (N, dim, H / 32, W / 32)."""
         return self.blocks(self.bn(self.conv(x)))
+
+    def trunk(self) -> tuple[nn.Sequential, int, list[nn.Module]]:
+        return nn.Sequential(self.conv, self.bn), self.conv.stride[0], list(self.blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.feature_map(x).mean((2, 3))

@@ -7,10 +7,12 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 
+from burn.models.maps import Maps
+
 LAYERS = {"resnet18": (BasicBlock, (2, 2, 2, 2)), "resnet50": (Bottleneck, (3, 4, 6, 3))}
 
 
-class ResNet(nn.Module):
+class ResNet(Maps, nn.Module):
     """(N, 3, H, W) normalised images -> (N, `dim`) globally pooled features.
 
     Args:
@@ -56,6 +58,12 @@ class ResNet(nn.Module):
         """(N, 3, H, W) -> (N, dim, h, w)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def trunk(self) -> tuple[nn.Sequential, int, list[nn.Module]]:
+        stem = nn.Sequential(self.conv1, self.bn1, self.relu, self.maxpool)
+        stride = self.conv1.stride[0] * (2 if isinstance(self.maxpool, nn.MaxPool2d) else 1)
+        blocks = [*self.layer1, *self.layer2, *self.layer3, *self.layer4]
+        return stem, stride, blocks
 
     def forward(self, x: Tensor) -> Tensor:
         return self.feature_map(x).mean((2, 3))

@@ -14,6 +14,7 @@ TEACHER = "teacher"
 ORDER = (*STAGES, TEACHER)  # later stages last: the last one is a method's result
 # Numbers of a stage that measure nothing, and how a collapse is measured: no scores.
 BOOKKEEPING = ("epochs", "updates", "images_seen", "train_images")
+PER_CLASS = "per_class"  # what a detector or segmenter scores on each class: not for the tables
 COLLAPSE = re.compile(r"spread|information|entropy|std|variance|rank")
 COLUMNS = (
     *("protocol", "task", "dataset", "stand_in", "classes", "train_images", "test_images"),
@@ -107,6 +108,8 @@ def _numbers(stage: dict[str, Any]) -> list[tuple[str, str, float]]:
     """(kind, metric, value) of each number a stage reports, those one level down included."""
     out = []
     for key, value in stage.items():
+        if key == PER_CLASS:
+            continue
         if isinstance(value, dict):
             out += [("measure", name, number) for _, name, number in _numbers(value)]
         elif key not in BOOKKEEPING and type(value) in (int, float) and math.isfinite(value):
