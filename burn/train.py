@@ -90,7 +90,7 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
     if update and rank == 0:
         print(f"resuming at update {update} of {total}", flush=True)
     progress = Progress(total, update, work.out, quiet=rank > 0)
-    # Only the last epoch's measures describe the result.
+    # Only the last epoch describes the result.
     tail = total - max(1, loader.steps // cfg.accumulate)
     batches = loader.run(update * cfg.accumulate, total * cfg.accumulate)
     watch = CollapseWatch(method.normalised, cfg.strict, work, rank)
@@ -232,7 +232,9 @@ def _collapsed(row: dict[str, float], normalised: bool) -> bool:
 
 
 def _summary(tail: list[dict], total: int, images: int, normalised: bool) -> dict[str, Any]:
+    """Means over the last epoch; collapse is a state, so its measures are those of the last looks."""
     out: dict[str, Any] = {"updates": total, "images_seen": images}
     for key in tail[-1] if tail else ():
-        out[key] = round(sum(row[key] for row in tail) / len(tail), 6)
+        rows = tail[-2:] if key.startswith(("output_", "target_")) else tail
+        out[key] = round(sum(row[key] for row in rows) / len(rows), 6)
     return out | {"collapsed": _collapsed(out, normalised)}

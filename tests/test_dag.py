@@ -125,6 +125,9 @@ def test_git_keeps_no_copy_of_code(tmp_path):
     command = ["git", "check-ignore", *copies]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.stdout.split() == copies
+    command = ["git", "ls-files", "results/**.py"]
+    kept = subprocess.run(command, cwd=graphs.ROOT, capture_output=True, text=True)
+    assert kept.stdout == ""
 
 
 def test_an_unknown_key_is_one_line_and_exit_code_2(tmp_path):

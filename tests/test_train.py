@@ -20,7 +20,7 @@ from burn.data.store import Split, open_data
 from burn.methods.base import Method, Recipe, Step
 from burn.params import Augment, DataSet, ParamsError, Train
 from burn.progress import Progress
-from burn.train import CHECKPOINT, fit, learning_rate
+from burn.train import CHECKPOINT, _summary, fit, learning_rate
 
 CPU = torch.device("cpu")
 AS_IT_IS = Augment(size=8, crop=[1.0, 1.0], flip=0, jitter_p=0, gray_p=0, blur_p=0)
@@ -268,6 +268,17 @@ def test_a_collapse_is_marked_and_said_once(tmp_path, capsys):
     assert capsys.readouterr().out.count("warning: ") == 1
     _, summary, _ = train(tmp_path / "b", Toy(), epochs=20)
     assert summary["collapsed"] is False and "warning" not in capsys.readouterr().out
+
+
+def test_a_collapse_inside_the_only_epoch_is_marked():
+    def row(information):
+        return {"loss": 1.0, "output_spread": 0.5, "output_information": information}
+
+    summary = _summary([row(1.0)] * 20 + [row(1e-5)] * 2, 440, 7040, normalised=False)
+    assert summary["collapsed"] is True and summary["output_information"] == 1e-5
+    summary = _summary([row(1e-5)] * 20 + [row(1.0)] * 2, 440, 7040, normalised=False)
+    assert summary["collapsed"] is False and summary["output_information"] == 1.0
+    assert summary["loss"] == 1.0
 
 
 def test_a_collapse_stops_a_strict_run(tmp_path):
