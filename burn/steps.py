@@ -41,7 +41,13 @@ SOURCES = {
     "teacher": [*TRAINING, "burn/teacher.py"],
     "pretrain": [*TRAINING, "burn/pretrain.py"],
     "protocol": [],
-    "evaluate": [*NETWORKS, *IMAGES, "burn/evaluate.py", "burn/tasks/base.py"],
+    "evaluate": [
+        *NETWORKS,
+        *IMAGES,
+        "burn/data/loader.py",
+        "burn/evaluate.py",
+        "burn/tasks/base.py",
+    ],
     "cost": [*NETWORKS, "burn/cost.py"],
     "report": [
         "burn/report/__init__.py",
