@@ -70,7 +70,7 @@ def rewrite(protocol, code=None, **changes):
         (protocol / "task.py").write_text(code)
 
 
-CODE = '''
+CODE = """
 from burn.params import Strict
 
 
@@ -84,7 +84,7 @@ def examine(network, data, options, seed, device, workers=0):
         "arrays": {"rows": [seed, 3]},
         "notes": {"lr": 0.5, "per class": {"a": 1.0}},
     }
-'''
+"""
 
 
 @pytest.mark.parametrize("stages", ["all", "last"])

@@ -106,7 +106,9 @@ def linear(plain, epochs, labels, query, classes: int, options: Options, seed: i
             rows = rows.to(x.device)
             optimizer.zero_grad()
             if labels.dim() == 2:
-                loss = F.binary_cross_entropy_with_logits(head(x[rows]), labels[rows], reduction="sum")
+                loss = F.binary_cross_entropy_with_logits(
+                    head(x[rows]), labels[rows], reduction="sum"
+                )
                 loss = loss / len(rows)
             else:
                 loss = F.cross_entropy(head(x[rows]), labels[rows])
