@@ -54,8 +54,9 @@ def write(view: dict[str, Any], results: Path, out: Path) -> None:
         if len(tasks) > 1:
             page += comparison_part(view, main, work.dir)
         for task in tasks:
-            found = difference.differences(view, main, results) if task == MAIN else []
-            page += task_part(view, main[main.task == task], task, work.dir, found)
+            part = main[main.task == task]
+            found = difference.differences(view, part, results) if task == MAIN else []
+            page += task_part(view, part, task, work.dir, found)
         page += stages_part(view, main[main.task == MAIN], work.dir)
         if not ablation.empty:
             page += ablation_part(view, ablation[ablation.task == MAIN], work.dir)
