@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from burn.artifacts import METRICS, WEIGHTS, artifact, file_hash, read_json, write_json
-from burn.params import STAGES, Machine, check_section, plain
+from burn.params import STAGES, Machine, check_section, merge, plain
 from burn.pretrain import load_code
 
 PROTOCOL, CODE, PREDICTIONS = "protocol.json", "task.py", "predictions.npz"
@@ -18,11 +18,11 @@ def write_protocol(view: dict[str, Any], name: str, code: Path, data: Path, out:
         shutil.copyfile(code, work.path(CODE))
         entry = {
             "protocol": name,
-            "options": plain(view["options"]),
+            **plain(view["protocol"]),
+            "options": merge(view["options"], view["protocol"].options),
             "data": str(data),
             "code_sha256": file_hash(code),
             "data_sha256": read_json(data / METRICS)["sha256"],
-            **plain(view["protocol"]),
         }
         write_json(work.path(PROTOCOL), entry)
         work.metrics = {k: v for k, v in entry.items() if k != "data"}
@@ -32,8 +32,10 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
     """Examine every trained stage under `networks` (or the one network there) by `protocol`.
 
     Of an imported network that is the stage it is of. If there is none (`random`), all of them are
-    examined. predictions.npz has a packed bit per test image (numpy.packbits) for each stage:
-    whether the task found its class.
+    examined. If the protocol has `stages: last`, the last one is, and of the others metrics.json
+    says only how they were trained. predictions.npz has a packed bit per test image
+    (numpy.packbits) for each stage: whether the task found its class; and what other `arrays` the
+    task returned, as <stage>.<name>.
     """
     entry = read_json(protocol / PROTOCOL)
     if (networks / STAGES[0]).is_dir():
@@ -42,7 +44,8 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
         stages = {read_json(networks / METRICS)["stage"]: networks}
     found = {stage: read_json(dir / METRICS) for stage, dir in stages.items()}
     trained = {s: m for s, m in found.items() if m["epochs"] > 0 or m.get("imported") == s} or found
-    inputs = [protocol / PROTOCOL, protocol / CODE, *(stages[s] / WEIGHTS for s in trained)]
+    examined = list(trained)[-1:] if entry["stages"] == "last" else list(trained)
+    inputs = [protocol / PROTOCOL, protocol / CODE, *(stages[s] / WEIGHTS for s in examined)]
     with artifact(out, "evaluate", {}, inputs, seed=seed) as work:
         import numpy as np
 
@@ -53,19 +56,22 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
         device = setup(machine)
         task = load_code(protocol / CODE)
         options = check_section(str(protocol), "options", task.Options, entry["options"])
-        data = open_data(entry["data"])
-        results, correct = {}, {}
+        data, part = open_data(entry["data"]), getattr(task, "PART", None)
+        results, arrays = {}, {}
         for stage, metrics in trained.items():
-            network = models.load(stages[stage]).to(device)
             kept = ("epochs", "precision", "collapsed", "updates", "images_seen", "train_images",
                     "stand_in", "output_spread", "output_information")  # fmt: skip
             results[stage] = {k: metrics[k] for k in kept if k in metrics}
+            if stage not in examined:
+                continue
+            network = models.load(stages[stage]).to(device)
             scores = task.examine(network, data, options, seed, device, machine.workers)
             if "correct" in scores:
-                correct[stage] = np.packbits(scores.pop("correct"))
+                arrays[stage] = np.packbits(scores.pop("correct"))
+            arrays |= {f"{stage}.{k}": np.asarray(v) for k, v in scores.pop("arrays", {}).items()}
             results[stage] |= scores
             print(f"{networks} {stage}: {results[stage]}", flush=True)
-        np.savez(work.path(PREDICTIONS), **correct)
+        np.savez(work.path(PREDICTIONS), **arrays)
         first = next(iter(trained.values()))
         work.metrics = {
             "protocol": entry["protocol"],
@@ -73,8 +79,8 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
             "dataset": entry["dataset"],
             "stand_in": data.stand_in,
             "classes": len(data.classes),
-            "train_images": len(data.split("train")),
-            "test_images": len(data.split("test")),
+            "train_images": len(data.split("train", part)),
+            "test_images": len(data.split("test", part)),
             "method": first.get("method", "teacher"),
             "seed": seed,
             "stages": results,

@@ -191,10 +191,16 @@ class Methods(Strict):
 
 
 class Protocol(Strict):
-    """A column of the tables: a task on a data set."""
+    """A column of the tables: a task on a data set.
+
+    `stages: last` examines only a method's result, not the networks on the way to it; `options` are
+    what differs from `tasks.<task>` here, so that one task file serves several columns.
+    """
 
     task: Name
     dataset: Literal[DATASETS]
+    stages: Literal["all", "last"] = "all"
+    options: dict[str, Any] = {}
 
 
 class Report(Strict):
@@ -450,6 +456,10 @@ def _cross_check(params: Params, where: str) -> None:
                 f"{where}: tasks.{name}: no such task; allowed: {', '.join(available('tasks'))}"
             )
         check_section(where, f"tasks.{name}", model, options)
+    for name, protocol in params.protocols.items():
+        model = recipe_model("tasks", protocol.task, "Options")
+        options = merge(params.tasks[protocol.task], protocol.options)
+        check_section(where, f"protocols.{name}.options", model, options)
 
 
 def _check_queue(key: str, queue: int, train: Train, params: Params) -> None:

@@ -54,6 +54,7 @@ SOURCES = {
     "evaluate": [
         *NETWORKS,
         *IMAGES,
+        "burn/data/loader.py",
         "burn/evaluate.py",
         "burn/finetune.py",
         "burn/models/detector.py",

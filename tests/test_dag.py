@@ -23,6 +23,12 @@ OVERLAYS = {
         "methods": {"standalone": dict.fromkeys(BASE["methods"]["standalone"])}
     },
     "a protocol less": {"protocols": {PROTOCOL: None}},
+    "a task at two fractions, of the last stage": {
+        "protocols": {
+            "semi-1": {"task": "semi", "dataset": "imagenet", "options": {"fraction": 0.01}},
+            "semi-10": {"task": "semi", "dataset": "imagenet", "stages": "last"},
+        }
+    },
     "another method": {
         "methods": {"distilled": {"mine": {**BASE["methods"]["distilled"][METHOD], "recipe": {}}}}
     },

@@ -60,3 +60,64 @@ def test_predictions_say_for_each_image_what_the_scores_say_of_all(ground):
             assert scores["stand_in"] is True and "correct" not in scores
     first, second = ((ground / out / "predictions.npz").read_bytes() for out in ("a", "b"))
     assert first == second
+
+
+def rewrite(protocol, code=None, **changes):
+    """Change protocol.json, and the task's code if `code` is given."""
+    entry = json.loads((protocol / "protocol.json").read_text()) | changes
+    (protocol / "protocol.json").write_text(json.dumps(entry))
+    if code is not None:
+        (protocol / "task.py").write_text(code)
+
+
+CODE = """
+from burn.params import Strict
+
+
+class Options(Strict):
+    weight: float = 1.0
+
+
+def examine(network, data, options, seed, device, workers=0):
+    return {
+        "top1": options.weight,
+        "arrays": {"rows": [seed, 3]},
+        "notes": {"lr": 0.5, "per class": {"a": 1.0}},
+    }
+"""
+
+
+@pytest.mark.parametrize("stages", ["all", "last"])
+def test_the_last_stage_alone_or_all(ground, stages):
+    protocol = ground / "linear-imagenet"
+    rewrite(protocol, CODE, options={"weight": 7.0}, stages=stages)
+    if stages == "last":  # no more than how it was trained is asked of any other
+        (ground / "networks" / "binact" / "weights.safetensors").unlink()
+    evaluate(protocol, ground / "networks", 4, ground / "out", Machine())
+    found = json.loads((ground / "out" / "metrics.json").read_text())["stages"]
+    assert set(found) == {"binact", "binary"}
+    assert found["binary"]["top1"] == 7.0 and found["binary"]["notes"]["lr"] == 0.5
+    assert ("top1" in found["binact"]) == (stages == "all")
+    assert found["binact"]["epochs"] == 1 and found["binact"]["images_seen"] == 56
+    with np.load(ground / "out" / "predictions.npz") as kept:
+        examined = ["binact", "binary"] if stages == "all" else ["binary"]
+        assert set(kept) == {f"{stage}.rows" for stage in examined}
+        assert kept["binary.rows"].tolist() == [4, 3]
+
+
+def test_a_protocol_has_the_tasks_options_and_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(graphs.ROOT)
+    protocols = {
+        "semi-1": {"task": "semi", "dataset": "imagenet", "options": {"fraction": 0.01}},
+        "semi-10": {"task": "semi", "dataset": "imagenet", "stages": "last"},
+    }
+    params = parse(merge(plain(load("params.yaml")), {"protocols": protocols}))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "metrics.json").write_text('{"sha256": "0"}')
+    code, fractions = graphs.ROOT / "burn" / "tasks" / "semi.py", {}
+    for name in protocols:
+        read = view(params, "protocol", protocol=name)
+        write_protocol(read, name, code, tmp_path / "data", tmp_path / name)
+        entry = json.loads((tmp_path / name / "protocol.json").read_text())
+        fractions[name] = entry["options"]["fraction"], entry["stages"], entry["options"]["batch"]
+    assert fractions == {"semi-1": (0.01, "all", 256), "semi-10": (0.1, "last", 256)}

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+import burn.tasks.base
 from burn.data.augment import plain
 from burn.data.store import Data, Split
 from burn.params import Augment
-from burn.tasks.base import features
+from burn.tasks.base import average_precision, features
 from burn.tasks.linear import Options, examine, knn, linear
 
 CPU = torch.device("cpu")
@@ -154,6 +157,56 @@ def test_the_classifier_follows_the_recipe(decay):
     assert scores["top1"] == pytest.approx(100 * top[:, 0].mean(), abs=1e-3)
     assert scores["top5"] == pytest.approx(100 * top.any(1).mean(), abs=1e-3)
     assert scores["correct"] == top[:, 0].tolist()
+
+
+def several(data: Data) -> Data:
+    """The same images, each of its class and of half of the next one's, at random."""
+    one_hot = torch.eye(CLASSES, dtype=torch.uint8)
+    for split in data.splits.values():
+        more = one_hot[(split.labels + 1) % CLASSES] * torch.randint(0, 2, (len(split), 1))
+        split.labels = (one_hot[split.labels] | more).to(torch.uint8)
+    return data
+
+
+def test_several_classes_in_an_image_are_logistic_regressions(monkeypatch):
+    data, kept = several(gaussian_data(40, 1200, 400)), {}
+    of_scores = burn.tasks.base.average_precision
+
+    def watched(scores, truth):
+        kept["scores"] = scores, truth
+        return of_scores(scores, truth)
+
+    monkeypatch.setattr("burn.tasks.base.average_precision", watched)
+    found = run(data)
+    scores, truth = kept["scores"]
+    per_class = 100 * average_precision_score(truth, scores, average=None)
+    assert found["map"] == pytest.approx(per_class.mean(), abs=1e-3)
+    expected = dict(zip(data.classes, per_class, strict=True))
+    assert found["notes"]["average_precision"] == pytest.approx(expected, abs=1e-3)
+    assert set(found) == {"map", "notes"}
+
+    x, query, labels, truth = arrays(data)
+    assert np.array_equal(kept["scores"][1], truth)
+    scale = StandardScaler().fit(x)
+    models = OneVsRestClassifier(LogisticRegression(max_iter=2000)).fit(scale.transform(x), labels)
+    best = 100 * average_precision_score(truth, models.decision_function(scale.transform(query)))
+    assert found["map"] == pytest.approx(best, abs=2) and best > 60
+
+
+def test_average_precision_is_the_mean_precision_at_each_positive():
+    rng = np.random.default_rng(0)
+    truth, scores = rng.integers(0, 2, (50, 3)), rng.normal(size=(50, 3))
+    truth[:, 1] = 0
+    for c in (0, 2):
+        hits = truth[np.argsort(-scores[:, c]), c]
+        precision = np.cumsum(hits) / np.arange(1, 51)
+        expected = 100 * precision[hits == 1].mean()
+        assert average_precision(scores, truth)[c] == pytest.approx(expected, abs=1e-9)
+    assert np.isnan(average_precision(scores, truth)[1])
+    data = several(gaussian_data(40, 80, 80))
+    data.split("test").labels[:, 2] = 0
+    found = run(data, epochs=5)
+    assert "class2" not in found["notes"]["average_precision"] and found["map"] > 0
 
 
 def test_the_released_recipe_is_the_default():

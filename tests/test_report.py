@@ -371,7 +371,7 @@ def test_another_task_gets_its_own_tables_and_figure(results, drawn):
     rows = {row[0]: row[1:] for row in grid(out / "tables/fewshot.md")}
     assert rows["burn"] == ["<ins>51.00</ins> ± 1.00"]
     assert (out / "figures/fewshot.pdf").exists()
-    assert "Fewshot: mean average precision (%)." in (
+    assert "Few-shot classification: mean average precision (%)." in (
         out / "tables/fewshot.tex"
     ).read_text().replace("\\%", "%")
     assert "fewshot" not in (out / "tables/linear.csv").read_text()

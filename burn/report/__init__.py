@@ -13,7 +13,8 @@ def report(view: dict, results: Path, out: Path) -> None:
     """Write the report of the run folder `results` into the artifact folder `out`.
 
     `view` is burn.params.view(params, "report"). Makes tables/<task>.{csv,md,tex} and
-    figures/<task>.{pdf,png} for each task, tables/{stages,cost}.{csv,md,tex}, where there are any
+    figures/<task>.{pdf,png} for each task, and <task>_k where it has scores from k images, and of all
+    tasks, if there are several, `comparison`; tables/{stages,cost}.{csv,md,tex}, where there are any
     tables/differences.csv, tables/ablation.{csv,md,tex} and figures/ablation.{pdf,png}, report.md
     and metrics.json (method -> protocol -> mean, in percent). Raises ParamsError where a result is
     missing.

@@ -1,5 +1,6 @@
 """What a reader needs beside the numbers: sentences for captions, made from what was found."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,10 @@ from burn.report.tables import Table
 
 NAMES = {
     "linear": "Linear evaluation",
+    "semi": "Semi-supervised fine-tuning",
+    "fewshot": "Few-shot classification",
+    "detection": "Detection",
+    "segmentation": "Segmentation",
     "top1": "Top-1",
     "map": "mean average precision",
     "ap": "average precision",
@@ -22,6 +27,12 @@ RANKING = "Best in bold, second underlined, among the trained binary networks."
 def name(key: str) -> str:
     """What a task or metric is called in print."""
     return NAMES.get(key, key.replace("_", " ").capitalize())
+
+
+def measured(lines: Table) -> str:
+    """The scores of a table's columns: "Top-1", or all of them if there are several."""
+    found = dict.fromkeys(name(cell.column.metric) for cell in lines[0][1])
+    return " or ".join(found)
 
 
 def listed(words: list[str]) -> str:
@@ -43,6 +54,10 @@ def reading(
         out = [f"Mean ± standard deviation over {len(seeds)} seeds ({', '.join(seeds)})."]
     else:
         out = [f"One seed ({seeds[0]}), so no spread is known."]
+        if any(not math.isnan(cell.within) for cell in cells):
+            out = [
+                f"One seed ({seeds[0]}); ± is the standard deviation over its drawings of images."
+            ]
     if any(cell.n < len(seeds) for cell in cells):
         out.append("Some seeds have no number: the rest are averaged, and the CSV counts them.")
     out.append(ranking)
@@ -64,11 +79,16 @@ def budget(
     view: dict[str, Any], frame: pd.DataFrame, rows: list[str], per_stage: bool = True
 ) -> list[str]:
     """Sentences that say how much each of `rows` was trained, and on what the task ran."""
-    sets = []
+    sets, own = {}, []
     for found in frame.drop_duplicates("protocol").itertuples():
         counts = f"{found.train_images} training and {found.test_images} test images"
-        sets.append(f"{found.dataset}, {counts} of {found.classes} classes")
+        sets[f"{found.dataset}, {counts} of {found.classes} classes"] = None
+        options = view["protocols"][found.protocol].options
+        if options:
+            own.append(f"{found.protocol} {', '.join(f'{k} {v}' for k, v in options.items())}")
     out = [f"Evaluated on {'; '.join(sets)}."]
+    if own:
+        out.append(f"Settings of their own: {'; '.join(own)}.")
     trained = frame[(frame.epochs > 0) & (frame.pretrain_images > 0)]
     images = [str(int(n)) for n in sorted(trained.pretrain_images.unique())]
     if images:

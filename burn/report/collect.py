@@ -14,7 +14,6 @@ TEACHER = "teacher"
 ORDER = (*STAGES, TEACHER)  # later stages last: the last one is a method's result
 # Numbers of a stage that measure nothing, and how a collapse is measured: no scores.
 BOOKKEEPING = ("epochs", "updates", "images_seen", "train_images")
-PER_CLASS = "per_class"  # what a detector or segmenter scores on each class: not for the tables
 COLLAPSE = re.compile(r"spread|information|entropy|std|variance|rank")
 COLUMNS = (
     *("protocol", "task", "dataset", "stand_in", "classes", "train_images", "test_images"),
@@ -66,7 +65,9 @@ def sources(view: dict[str, Any], results: Path) -> list[tuple[str, str, int, Pa
 def collect(view: dict[str, Any], results: Path) -> pd.DataFrame:
     """One row per protocol, method, seed, stage and metric; `value` of a score is in percent.
 
-    `kind` is "score" or "measure" (of collapse), `last` marks the stage that is a method's result.
+    `kind` is "score", "spread" (of the score <metric>, which is called <metric>_std), "measure" (of
+    collapse), or "none": a stage that was trained and not examined (`stages: last`) has a row
+    without a metric. `last` marks the stage that is a method's result.
     What lies in `results` without being in `view` is not read. Raises ParamsError, naming the file,
     if one is missing or belongs to something else.
     """
@@ -81,7 +82,12 @@ def collect(view: dict[str, Any], results: Path) -> pd.DataFrame:
             stage = found["stages"][name]
             numbers = _numbers(stage)
             if not any(kind == "score" for kind, *_ in numbers):
-                raise ParamsError(f"{path}: stages.{name}: found no score; expected one at least")
+                if view["protocols"][protocol].stages == "last" and name != stages[-1]:
+                    numbers.append(("none", "", math.nan))
+                else:
+                    raise ParamsError(
+                        f"{path}: stages.{name}: found no score; expected one at least"
+                    )
             spent = [stage.get(key, math.nan) for key in BOOKKEEPING]
             flags = [bool(stage.get(key)) for key in ("stand_in", "collapsed")]
             common = [*facts, name, name == stages[-1], *spent, *flags]
@@ -105,13 +111,14 @@ def _check(found: Any, path: Path, spec: Protocol, protocol: str, method: str, s
 
 
 def _numbers(stage: dict[str, Any]) -> list[tuple[str, str, float]]:
-    """(kind, metric, value) of each number a stage reports, those one level down included."""
+    """(kind, metric, value) of each number a stage reports, those of its `measures` included."""
     out = []
     for key, value in stage.items():
-        if key == PER_CLASS:
-            continue
-        if isinstance(value, dict):
+        if key == "measures":
             out += [("measure", name, number) for _, name, number in _numbers(value)]
         elif key not in BOOKKEEPING and type(value) in (int, float) and math.isfinite(value):
-            out.append(("measure" if COLLAPSE.search(key) else "score", key, float(value)))
+            kind = "measure" if COLLAPSE.search(key) else "score"
+            if key.endswith("_std") and key.removesuffix("_std") in stage:
+                kind = "spread"
+            out.append((kind, key, float(value)))
     return sorted(out)

@@ -108,7 +108,7 @@ def _correct(view, results: Path, protocol: str, method: str, images: int) -> np
 
 def sentence(found: list[Difference], frame: pd.DataFrame) -> str:
     """The differences, as they stand under the main table."""
-    labels = {column.protocol: column.label for column in columns(frame, [METRIC])}
+    labels = {column.protocol: column.label for column in columns(frame)}
     told = [
         f"{d.method} - {d.rival} on {labels[d.protocol]} "
         f"{d.difference:+.2f} [{d.low:+.2f}, {d.high:+.2f}]"

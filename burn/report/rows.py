@@ -2,19 +2,22 @@
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from burn.params import STAGES
 from burn.report.collect import TEACHER, entry, is_random, methods
-from burn.report.tables import Column, Row
+from burn.report.tables import Column, Row, Table, table
 
-HEADLINES = ("top1", "map", "ap", "miou")  # the score a task is known by: the first it has
+# The score a task is known by on a data set, the first it has; and what it is called in headings.
+HEADLINES = {"top1": "Top-1", "map": "mAP", "ap": "AP", "miou": "mIoU"}
+SHOTS = re.compile(r"(.*)_k(\d+)")  # a score from so many labels of each class
 
 
 def scores(frame: pd.DataFrame) -> list[str]:
-    """The scores of a task, the one it is known by first, then those of its kind: top1, top5."""
+    """The scores of a protocol, the one it is known by first, then those of its kind: top1, top5."""
     found = frame.metric[frame.kind == "score"].unique()
     first = next((name for name in HEADLINES if name in found), min(found))
 
@@ -25,15 +28,49 @@ def scores(frame: pd.DataFrame) -> list[str]:
     return sorted(found, key=lambda m: (m != first, split(m)[0] != split(first)[0], split(m), m))
 
 
-def columns(frame: pd.DataFrame, metrics: list[str]) -> list[Column]:
-    """A column per protocol (in the order of params.yaml) and metric; stand-ins are marked."""
+def columns(frame: pd.DataFrame, every: bool = False) -> list[Column]:
+    """A column per protocol of one task (in the order of params.yaml): its headline, or `every` score.
+
+    Stand-ins are marked, and headlines that are not the first protocol's are named.
+    """
     sets = frame.drop_duplicates("protocol")
     out = []
     for found in sets.itertuples():
         twice = (sets.dataset == found.dataset).sum() > 1
         label = found.protocol if twice else found.dataset
         label += " (stand-in)" if found.stand_in else ""
-        out += [Column(label, found.protocol, metric) for metric in metrics]
+        metrics = scores(frame[frame.protocol == found.protocol])
+        if out and metrics[0] != out[0].metric:
+            label += f", {headline(metrics[0])}"
+        out += [Column(label, found.protocol, m) for m in (metrics if every else metrics[:1])]
+    return out
+
+
+def headline(metric: str) -> str:
+    """What a metric is called in a heading."""
+    return HEADLINES.get(metric, metric)
+
+
+def comparison_columns(frame: pd.DataFrame) -> list[Column]:
+    """A column per protocol of every task: its headline, named."""
+    out = []
+    for task in frame.task.unique():
+        for column in columns(frame[frame.task == task]):
+            label, name = f"{task}: {column.label}", headline(column.metric)
+            label += "" if label.endswith(name) else f", {name}"
+            out.append(replace(column, label=label))
+    return out
+
+
+def shots_table(frame: pd.DataFrame, rows: list[Row]) -> Table:
+    """Lines of each protocol of a task after another, a column per k; empty if no score has a k."""
+    found = frame[frame.kind == "score"].metric.map(SHOTS.fullmatch).dropna()
+    metrics = sorted({(int(m[2]), m[0]) for m in found})
+    out = []
+    for column in columns(frame) if metrics else ():
+        chosen = [Column(f"k = {k}", column.protocol, metric) for k, metric in metrics]
+        own = [replace(row, keys=(column.label, *row.keys)) for row in rows]
+        out += table(frame[frame.protocol == column.protocol], own, chosen)
     return out
 
 

@@ -43,7 +43,10 @@ class Column:
 
 @dataclass
 class Cell:
-    """Mean and standard deviation (n - 1 in the denominator) over `n` seeds, in percent."""
+    """Mean and standard deviation (n - 1 in the denominator) over `n` seeds, in percent.
+
+    `within` is the spread a task reports of one examination, where it does (few-shot drawings).
+    """
 
     column: Column
     dataset: str
@@ -56,6 +59,7 @@ class Cell:
     collapsed: bool
     published: str
     source: str
+    within: float = math.nan
     mark: str = ""  # best, second, or nothing
 
 
@@ -85,7 +89,11 @@ def table(frame: pd.DataFrame, rows: list[Row], columns: list[Column]) -> Table:
         cells = []
         for column in columns:
             group = groups.get((column.protocol, row.method, row.stage, column.metric))
-            cells.append(_cell(row, column, sets.loc[column.protocol], group))
+            cell = _cell(row, column, sets.loc[column.protocol], group)
+            inner = groups.get((column.protocol, row.method, row.stage, f"{column.metric}_std"))
+            if inner is not None:
+                cell.within = float(inner.value.mean())
+            cells.append(cell)
         lines.append((row, cells))
     for j in range(len(columns)):
         _rank([cells[j] for row, cells in lines if row.ranked and cells[j].n])
@@ -135,6 +143,7 @@ def to_csv(lines: Table) -> str:
                     "mean": None if math.isnan(cell.mean) else cell.mean,
                     "std": None if math.isnan(cell.std) else cell.std,
                     "n": cell.n,
+                    "within_std": None if math.isnan(cell.within) else cell.within,
                     "published": cell.published,
                     "published_source": cell.source,
                     "collapsed": cell.collapsed,
@@ -153,6 +162,8 @@ def _show(cell: Cell, style: dict[str, str]) -> str:
     text = style[cell.mark].format(f"{cell.mean:.{DIGITS}f}")
     if cell.n > 1:
         text += f" {style['pm']} {cell.std:.{DIGITS}f}"
+    elif not math.isnan(cell.within):
+        text += f" {style['pm']} {cell.within:.{DIGITS}f}"
     return text + (style["dagger"] if cell.collapsed else "")
 
 

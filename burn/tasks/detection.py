@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from burn.finetune import Recipe
 from burn.params import AtLeastOne, Count, ParamsError, Positive, Unit
 
+PART = "detection"
 Sides = Annotated[list[AtLeastOne], Field(min_length=1)]
 
 
@@ -60,7 +61,7 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
 
     from burn import finetune
 
-    train, test = finetune.parts(data, "detection", "boxes", "detection")
+    train, test = finetune.parts(data, PART, "boxes", "detection")
     torch.manual_seed(seed)
     body = finetune.trainable(network)
     model = build(body, len(data.classes), options).to(device)

@@ -14,6 +14,7 @@ from typing import Literal
 from burn.finetune import Recipe
 from burn.params import AtLeastOne, ParamsError, Positive, Range
 
+PART = "segmentation"
 IGNORE = 255
 
 
@@ -41,7 +42,7 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
 
     from burn import finetune
 
-    train, test = finetune.parts(data, "segmentation", "masks|mask_files", "segmentation")
+    train, test = finetune.parts(data, PART, "masks|mask_files", "segmentation")
     torch.manual_seed(seed)
     body = finetune.trainable(network)
     model = build(body, len(data.classes), options).to(device)
