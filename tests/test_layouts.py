@@ -520,6 +520,19 @@ def test_own_voc_that_is_not_there_shows_the_tree(tmp_path):
     assert message.startswith(f"{tmp_path / 'voc07' / BASE / 'Annotations'}: no such")
 
 
+def test_a_set_of_any_name_is_an_image_folder_or_a_vocdevkit(tmp_path):
+    voc07(tmp_path / "cells")
+    data = open_data(run(tmp_path, "cells", source="folder", out="boxes"))
+    assert data.split("train").labels.dim() == 2 and len(data.split("train", "detection").boxes)
+    tree(tmp_path / "rocks", {"train": {"a": 1, "b": 1}, "test": {"a": 1, "b": 1}})
+    data = open_data(run(tmp_path, "rocks", source="folder", out="labels"))
+    assert data.classes == ["a", "b"] and data.split("test").labels.tolist() == [0, 1]
+    message = refused(tmp_path, dataset="rocks", source="official")
+    assert message.startswith("data.sets.rocks.source: found 'official'; allowed: folder")
+    message = refused(tmp_path, dataset="none", source="folder")
+    assert REGISTRY["voc07"].folder in message and REGISTRY["imagenet"].folder in message
+
+
 def test_voc_is_downloaded_as_far_as_it_is_missing(tmp_path, monkeypatch):
     asked = []
 

@@ -1,8 +1,16 @@
-"""The data sets of the paper: what each is called, counts, and looks like on disk."""
+"""The data sets of the paper: what each is called, counts, and looks like on disk.
+
+Any other name is a user's own set: an ImageFolder, or a VOCdevkit.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 FOLDER = "train/<class>/*.jpg and val/ or test/<class>/*.jpg"
+DEVKIT = (
+    "VOCdevkit/VOC20xx/{JPEGImages,Annotations or SegmentationClass}/ and "
+    "VOCdevkit/VOC20xx/ImageSets/{Main or Segmentation}/{train,val,trainval,test}.txt"
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,7 @@ REGISTRY = {
         "VOCdevkit/VOC2007/{JPEGImages,Annotations,SegmentationClass}/, "
         "VOCdevkit/VOC2007/ImageSets/Main/{trainval,test}.txt, ImageSets/Segmentation/*.txt "
         "and, for detection and segmentation, the same of VOC2012 beside it",
-        folder="VOCdevkit/VOC20xx/{JPEGImages,Annotations or SegmentationClass}/ and "
-        "VOCdevkit/VOC20xx/ImageSets/{Main or Segmentation}/{train,val,trainval,test}.txt",
+        folder=DEVKIT,
         multilabel=True,
     ),
     "cifar10": Info(
@@ -72,3 +79,12 @@ REGISTRY = {
         "as get_birdsnap.py leaves them",
     ),
 }
+
+
+def info(dataset: str, folder: Path) -> Info:
+    """What is known of a data set that lies in `folder`."""
+    if dataset in REGISTRY:
+        return REGISTRY[dataset]
+    if (folder / "VOCdevkit").is_dir():
+        return Info(dataset, 0, "voc", "", DEVKIT, multilabel=True)
+    return Info(dataset, 0, "", "", f"{FOLDER}, or {DEVKIT}")

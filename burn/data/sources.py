@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from burn.data import synthetic
-from burn.data.registry import REGISTRY
+from burn.data.registry import REGISTRY, info
 from burn.params import DataSet, ParamsError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -84,20 +84,24 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
     that disagree, limits that cannot be met.
     """
     key = f"data.sets.{dataset}"
-    if dataset not in REGISTRY:
-        raise ParamsError(f"{key}: no such data set; allowed: {', '.join(REGISTRY)}")
+    if dataset not in REGISTRY and spec.source != "folder":
+        raise ParamsError(
+            f"{key}.source: found {spec.source!r}; allowed: folder "
+            f"({spec.source} ones are {', '.join(REGISTRY)})"
+        )
     if spec.source == "synthetic":
         return _drawn(dataset, spec, key)
-    info, folder = REGISTRY[dataset], Path(root) / (spec.path or dataset)
-    if spec.source == "folder" and not info.multilabel:
+    folder = Path(root) / (spec.path or dataset)
+    known = info(dataset, folder)
+    if spec.source == "folder" and not known.multilabel:
         found = read_folder(folder, dataset, spec.classes)
     else:  # one's own boxes and masks come in the official layout too, a VOCdevkit
-        reader = importlib.import_module(f"burn.data.official.{info.reader}")
+        reader = importlib.import_module(f"burn.data.official.{known.reader}")
         found = reader.read(folder, dataset, spec, download)
     names = found.classes
     if spec.classes is not None and spec.classes > len(names):
         raise ParamsError(f"{key}.classes: found {spec.classes}; allowed: up to {len(names)}")
-    if len(names) < 2 and not info.multilabel:
+    if len(names) < 2 and not known.multilabel:
         raise ParamsError(f"{folder}: found {len(names)} class; expected at least two")
     limits = {"train": spec.train, "test": spec.test}
     cut = {}
@@ -147,7 +151,7 @@ def read_folder(
 
     Of an official copy (`source`) the test images are val/'s: ImageNet's test/ has no labels.
     """
-    expected = REGISTRY[dataset].expected(dataset, source)
+    expected = info(dataset, folder).expected(dataset, source)
     testing = ("test", "val") if source == "folder" else ("val",)
     evaluation = next((s for s in testing if subfolders(folder / s)), "val")
     train, test = (class_folders(folder, s, expected) for s in ("train", evaluation))
@@ -230,9 +234,9 @@ def _limited(split: Split, limit: int, classes: int, seed: int, key: str) -> Spl
 
 
 def _drawn(dataset: str, spec: DataSet, key: str) -> Found:
-    info = REGISTRY[dataset]
-    classes = spec.classes or info.classes
-    most = 254 if info.multilabel else synthetic.MAX_CLASSES  # masks are bytes, 255 means ignore
+    known = REGISTRY[dataset]
+    classes = spec.classes or known.classes
+    most = 254 if known.multilabel else synthetic.MAX_CLASSES  # masks are bytes, 255 means ignore
     if not 2 <= classes <= most:
         raise ParamsError(f"{key}.classes: found {classes}; allowed: 2 to {most}")
     if not spec.pack:
@@ -245,7 +249,7 @@ def _drawn(dataset: str, spec: DataSet, key: str) -> Found:
                 f"least one per class ({classes}), where source is synthetic"
             )
         arguments = (dataset, split, count, spec.size, classes, spec.seed)
-        if info.multilabel:
+        if known.multilabel:
             splits.append(Split(**synthetic.draw_scenes(*arguments)))
         else:
             images, labels = synthetic.draw(*arguments)

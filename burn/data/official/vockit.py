@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from burn.data.official.lists import read_text
-from burn.data.registry import REGISTRY
+from burn.data.registry import info
 from burn.params import ParamsError
 
 Id = tuple[str, str]  # a year's folder and the name of an image in it: ("VOC2007", "000005")
@@ -31,7 +31,7 @@ class Kit:
 
     def __init__(self, folder: Path, dataset: str, source: str):
         self.folder, self.official = folder / "VOCdevkit", source == "official"
-        self.expected = REGISTRY[dataset].expected(dataset, source)
+        self.expected = info(dataset, folder).expected(dataset, source)
         if self.official:
             self.expected += ", or data.download: true"
         self._listed: dict[tuple[str, str], dict[str, str]] = {}
