@@ -17,10 +17,12 @@ def stop(error):
 
 
 def overlaid(config):
-    """The configuration Snakemake merged, typed as in YAML.
+    """The configuration Snakemake merged, typed as in YAML, in the order of params.yaml.
 
-    Snakemake leaves the numbers inside --config 'train={lr: 0.1}' as text.
+    Snakemake leaves the numbers inside --config 'train={lr: 0.1}' as text, and puts what an overlay
+    names first.
     """
+    config = burn.params.merge(burn.params.read_yaml("params.yaml"), config)
     for entry in workflow.config_settings.config_args or []:
         key, _, value = entry.partition("=")
         try:
