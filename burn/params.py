@@ -24,10 +24,11 @@ from pydantic import (
     field_validator,
 )
 
+from burn.data.registry import REGISTRY
+
 STAGES = ("real", "binact", "binary")
 RESERVED = ("teacher", *STAGES)  # rows and folders of results that are no method
 FORMATS = ("auto", "burn", "s2bnn", "moco")  # of released checkpoints (burn.released)
-DATASETS = ("imagenet", "places205", "voc07", "cifar10", "cifar100", "cub200", "birdsnap")
 
 
 class ParamsError(Exception):
@@ -94,7 +95,7 @@ class DataSet(Strict):
 class Data(Strict):
     root: str = "data"
     download: bool = False
-    sets: dict[Literal[DATASETS], DataSet]
+    sets: dict[Name, DataSet]
 
 
 class Augment(Strict):
@@ -198,7 +199,7 @@ class Protocol(Strict):
     """
 
     task: Name
-    dataset: Literal[DATASETS]
+    dataset: Name
     stages: Literal["all", "last"] = "all"
     options: dict[str, Any] = {}
 
@@ -212,7 +213,7 @@ class Params(Strict):
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)]
     machine: Machine = Machine()
     data: Data
-    pretrain_on: Literal[DATASETS]
+    pretrain_on: Name
     augment: Augment
     train: Train
     teacher: Teacher
@@ -427,6 +428,12 @@ def _cross_check(params: Params, where: str) -> None:
     both = set(params.methods.standalone) & set(params.methods.distilled)
     if both:
         raise ParamsError(f"{where}: methods: found {min(both)!r} in both families; allowed: one")
+    for name, spec in params.data.sets.items():
+        if name not in REGISTRY and spec.source != "folder":
+            raise ParamsError(
+                f"{where}: data.sets.{name}.source: found {spec.source!r}; allowed: folder "
+                f"({spec.source} ones are {', '.join(REGISTRY)})"
+            )
     if params.pretrain_on not in params.data.sets:
         raise ParamsError(
             f"{where}: pretrain_on: found {params.pretrain_on!r}; "

@@ -17,18 +17,13 @@ from trees import pattern, refused, run, tree
 
 from burn.data import sources, synthetic
 from burn.data.prepare import prepare, square
-from burn.data.registry import REGISTRY
 from burn.data.store import Streamed, crop_box, open_data
-from burn.params import DATASETS, DataSet, ParamsError
+from burn.params import DataSet, ParamsError
 
 TWO = {"cat": 4, "dog": 3}
 
 
 # -- folders of images ---------------------------------------------------------------------------
-
-
-def test_registry_knows_every_data_set():
-    assert tuple(REGISTRY) == DATASETS
 
 
 def test_folder_is_packed_and_read_back(tmp_path):

@@ -84,11 +84,6 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
     that disagree, limits that cannot be met.
     """
     key = f"data.sets.{dataset}"
-    if dataset not in REGISTRY and spec.source != "folder":
-        raise ParamsError(
-            f"{key}.source: found {spec.source!r}; allowed: folder "
-            f"({spec.source} ones are {', '.join(REGISTRY)})"
-        )
     if spec.source == "synthetic":
         return _drawn(dataset, spec, key)
     folder = Path(root) / (spec.path or dataset)
