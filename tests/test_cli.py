@@ -131,8 +131,9 @@ def test_unknown_names_are_refused_with_those_there_are(ground, tmp_path, capsys
     error = error_of(capsys)
     assert error.startswith("--method: found 'bern'; allowed: random, supervised, ")
     assert error.endswith("s2bnn, burn, burn_stable")
-    assert call("prepare", "--params", ground.params, "--dataset", "voc07", "--out", tmp_path) == 2
-    assert error_of(capsys) == "--dataset: found 'voc07'; allowed: imagenet, cifar10"
+    assert call("prepare", "--params", ground.params, "--dataset", "voc12", "--out", tmp_path) == 2
+    error = error_of(capsys)
+    assert error.startswith("--dataset: found 'voc12'; allowed: imagenet, places205, voc07, ")
     words = ["--protocol", "x", "--code", "x", "--data", ground.data, "--out", tmp_path / "out"]
     assert call("protocol", "--params", ground.params, *words) == 2
     assert error_of(capsys).startswith("--protocol: found 'x'; allowed: linear-imagenet, ")

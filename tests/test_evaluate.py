@@ -108,7 +108,12 @@ def test_the_last_stage_alone_or_all(ground, stages):
 def test_a_protocol_has_the_tasks_options_and_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(graphs.ROOT)
     protocols = {
-        "semi-1": {"task": "semi", "dataset": "imagenet", "options": {"fraction": 0.01}},
+        "semi-1": {
+            "task": "semi",
+            "dataset": "imagenet",
+            "stages": "all",
+            "options": {"fraction": 0.01, "batch": 9},
+        },
         "semi-10": {"task": "semi", "dataset": "imagenet", "stages": "last"},
     }
     params = parse(merge(plain(load("params.yaml")), {"protocols": protocols}))
@@ -120,4 +125,4 @@ def test_a_protocol_has_the_tasks_options_and_its_own(tmp_path, monkeypatch):
         write_protocol(read, name, code, tmp_path / "data", tmp_path / name)
         entry = json.loads((tmp_path / name / "protocol.json").read_text())
         fractions[name] = entry["options"]["fraction"], entry["stages"], entry["options"]["batch"]
-    assert fractions == {"semi-1": (0.01, "all", 256), "semi-10": (0.1, "last", 256)}
+    assert fractions == {"semi-1": (0.01, "all", 9), "semi-10": (0.1, "last", 64)}

@@ -71,7 +71,10 @@ def test_a_method_and_a_task_are_one_file_and_one_entry_each(tmp_path):
     raw = graphs.effective(merge(plain(load(graphs.ROOT / "params.yaml")), smoke))
     raw["methods"] = {"standalone": {"colour": ENTRY}, "distilled": {}}
     raw["tasks"]["brightness"] = {"factor": 0.5}
-    raw["protocols"]["bright"] = {"task": "brightness", "dataset": "imagenet"}
+    linear = raw["protocols"]["linear-imagenet"]
+    bright = {"task": "brightness", "dataset": "imagenet"}
+    raw["protocols"] = {"linear-imagenet": linear, "bright": bright}
+    del raw["data"]["sets"]["voc07"]
     graphs.write_params(folder, raw)
     (folder / "burn" / "tasks" / "brightness.py").write_text(BRIGHTNESS)
     (folder / "burn" / "methods" / "colour.py").write_text(COLOUR)
