@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import functional
 
 from burn.artifacts import METRICS, read_json
 from burn.data.prepare import INDEX, TENSORS
@@ -117,6 +116,8 @@ class Streamed(Dataset):
     ):
         if split.files is None:
             raise TypeError("a packed split has no files; use take()")
+        import torchvision.transforms.v2  # noqa: F401  late, but before workers are forked
+
         self.split, self.crop, self.size = split, crop, size
         self.views, self.seed, self.epoch, self.small = views if crop else 1, seed, epoch, small
 
@@ -124,6 +125,8 @@ class Streamed(Dataset):
         return len(self.split)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, ...]:
+        from torchvision.transforms.v2 import functional
+
         image = load_image(self.split.files[i])
         bicubic = functional.InterpolationMode.BICUBIC
         small = []

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from burn.artifacts import METRICS, WEIGHTS, read_json
 from burn.models.heads import mlp_like
 from burn.models.reactnet import ReActNet
-from burn.models.resnet import ResNet
 from burn.params import ParamsError
 
 
@@ -21,6 +20,8 @@ def build(config: dict[str, Any]) -> nn.Module:
     if config["arch"] == "reactnet":
         config.pop("arch")
         return ReActNet(**config)
+    from burn.models.resnet import ResNet  # late: torchvision takes as long to import as torch
+
     return ResNet(**config)
 
 

@@ -92,19 +92,18 @@ def linear(plain, epochs, labels, query, classes: int, options: Options, seed: i
     head = nn.Linear(plain.shape[1], classes, device=plain.device)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    optimizer = torch.optim.SGD(
-        head.parameters(), options.lr, momentum=0.9, weight_decay=options.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, options.milestones, 0.1)
+    # SGD in four lines: torch.optim imports the compiler, which takes longer than all this training.
+    weights = list(head.parameters())
+    momentum = [torch.zeros_like(w) for w in weights]
     if labels.dim() == 2:  # each class its own problem, at the recipe's rate: a sum over classes
         labels = labels.float()
     cached = [((e - mean) / deviation).to(plain.device) for e in epochs] if isinstance(epochs, list) \
         else None  # fmt: skip
     for epoch in range(options.epochs):
+        lr = options.lr * 0.1 ** sum(epoch >= m for m in options.milestones)
         x = cached[epoch % len(cached)] if cached else (next(epochs) - mean) / deviation
         for rows in torch.randperm(len(x), generator=generator).split(options.batch):
             rows = rows.to(x.device)
-            optimizer.zero_grad()
             if labels.dim() == 2:
                 loss = F.binary_cross_entropy_with_logits(
                     head(x[rows]), labels[rows], reduction="sum"
@@ -112,9 +111,11 @@ def linear(plain, epochs, labels, query, classes: int, options: Options, seed: i
                 loss = loss / len(rows)
             else:
                 loss = F.cross_entropy(head(x[rows]), labels[rows])
-            loss.backward()
-            optimizer.step()
-        schedule.step()
+            gradients = torch.autograd.grad(loss, weights)
+            with torch.no_grad():
+                for w, m, g in zip(weights, momentum, gradients):
+                    m.mul_(0.9).add_(g).add_(w, alpha=options.weight_decay)
+                    w.sub_(m, alpha=lr)
     with torch.no_grad():
         return head((query - mean) / deviation)
 
