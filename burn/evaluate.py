@@ -5,14 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from burn.artifacts import METRICS, WEIGHTS, artifact, file_hash, read_json, write_json
-from burn.params import STAGES, Machine, check_section, merge, plain
+from burn.params import STAGES, Machine, ParamsError, check_section, merge, plain
 from burn.pretrain import load_code
 
 PROTOCOL, CODE, PREDICTIONS = "protocol.json", "task.py", "predictions.npz"
 
 
 def write_protocol(view: dict[str, Any], name: str, code: Path, data: Path, out: Path) -> None:
-    """Write down what will be examined: the task's code and options, the data set's identity."""
+    """Write down what will be examined: the task's code and options, the data set's identity.
+
+    Raises ParamsError if the set has not what the task needs.
+    """
+    has, needs = read_json(data / METRICS)["annotations"], getattr(load_code(code), "NEEDS", None)
+    if needs is not None and needs not in has:
+        raise ParamsError(
+            f"protocols.{name}.dataset: found {view['protocol'].dataset!r}, which has "
+            f"{', '.join(has)}; allowed: a set with {needs}"
+        )
     inputs = [code, data / METRICS]
     with artifact(out, "protocol", view, inputs) as work:
         shutil.copyfile(code, work.path(CODE))
@@ -22,7 +31,7 @@ def write_protocol(view: dict[str, Any], name: str, code: Path, data: Path, out:
             "options": merge(view["options"], view["protocol"].options),
             "data": str(data),
             "code_sha256": file_hash(code),
-            "data_sha256": read_json(data / METRICS)["sha256"],
+            "data_sha256": file_hash(data / METRICS),
         }
         write_json(work.path(PROTOCOL), entry)
         work.metrics = {k: v for k, v in entry.items() if k != "data"}

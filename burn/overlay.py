@@ -6,7 +6,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from burn.artifacts import write_text
-from burn.params import ParamsError, merge, parse, read_yaml
+from burn.params import REMOVABLE, ParamsError, merge, parse, read_yaml
 
 
 def apply(params: str | Path, overlay: str | Path) -> None:
@@ -18,12 +18,14 @@ def apply(params: str | Path, overlay: str | Path) -> None:
     if not isinstance(changes, dict):
         found = type(changes).__name__
         raise ParamsError(f"{overlay}: found {found}; expected keys of params.yaml")
-    parse(merge(read_yaml(params), changes), f"{params} with {overlay}")
+    outcome = parse(merge(read_yaml(params), changes), f"{params} with {overlay}")
     writer = YAML()
     writer.width, writer.preserve_quotes = 200, True
     writer.representer.add_representer(type(None), _null)
     tree = writer.load(Path(params).read_text())
     _merge_into(tree, changes)
+    for name in [name for name in tree["protocols"] if name not in outcome.protocols]:
+        del tree["protocols"][name]  # on a task or data set that was left out
     content = io.StringIO()
     writer.dump(tree, content)
     write_text(params, content.getvalue())
@@ -31,10 +33,6 @@ def apply(params: str | Path, overlay: str | Path) -> None:
 
 def _null(representer, _):
     return representer.represent_scalar("tag:yaml.org,2002:null", "null")
-
-
-# Where null means "leave this entry out"; elsewhere it is a value like any other.
-REMOVABLE = ("methods.standalone", "methods.distilled", "protocols", "tasks", "data.sets")
 
 
 def _merge_into(tree, changes: dict, at: str = "") -> None:

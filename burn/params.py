@@ -27,6 +27,9 @@ from pydantic import (
 from burn.data.registry import REGISTRY
 
 STAGES = ("real", "binact", "binary")
+# Where null means "leave this entry out"; elsewhere it is a value like any other.
+REMOVABLE = ("methods.standalone", "methods.distilled", "protocols", "tasks", "data.sets")
+ON = {"tasks": "task", "data.sets": "dataset"}  # what a protocol calls them
 RESERVED = ("teacher", *STAGES)  # rows and folders of results that are no method
 FORMATS = ("auto", "burn", "s2bnn", "moco")  # of released checkpoints (burn.released)
 
@@ -264,15 +267,22 @@ def merge(base: dict, overlay: dict) -> dict:
 
 
 def _drop_removed(raw: dict) -> dict:
-    """An entry set to null by an overlay (a method, a protocol, a data set) is left out."""
+    """An entry set to null by an overlay (a method, a data set) is left out, and with a data set or
+    a task the protocols on it."""
     raw = copy.deepcopy(raw)
-    for path in ("methods.standalone", "methods.distilled", "protocols", "tasks", "data.sets"):
+    for path in REMOVABLE:
         table: Any = raw
         for key in path.split("."):
             table = table.get(key) if isinstance(table, dict) else None
-        if isinstance(table, dict):
-            for name in [k for k, v in table.items() if v is None]:
-                del table[name]
+        if not isinstance(table, dict):
+            continue
+        gone = [k for k, v in table.items() if v is None]
+        for name in gone:
+            del table[name]
+        if path in ON:
+            for name in [k for k, v in (raw.get("protocols") or {}).items()
+                         if isinstance(v, dict) and v.get(ON[path]) in gone]:  # fmt: skip
+                del raw["protocols"][name]
     return raw
 
 
@@ -444,6 +454,8 @@ def _cross_check(params: Params, where: str) -> None:
     for family in ("standalone", "distilled"):
         for name, method in getattr(params.methods, family).items():
             _check_method(f"methods.{family}.{name}", name, method, params, where)
+    if not params.protocols:
+        raise ParamsError(f"{where}: protocols: found none; allowed: one at least")
     for name, protocol in params.protocols.items():
         key = f"protocols.{name}"
         if protocol.dataset not in params.data.sets:

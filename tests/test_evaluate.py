@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from burn import models
 from burn.data.prepare import prepare
 from burn.evaluate import evaluate, write_protocol
-from burn.params import Machine, load, merge, parse, plain, view
+from burn.params import Machine, ParamsError, load, merge, parse, plain, view
 
 STAGES = ("real", "binact", "binary")
 
@@ -118,7 +118,8 @@ def test_a_protocol_has_the_tasks_options_and_its_own(tmp_path, monkeypatch):
     }
     params = parse(merge(plain(load("params.yaml")), {"protocols": protocols}))
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "metrics.json").write_text('{"sha256": "0"}')
+    facts = {"sha256": "0", "annotations": ["class"]}
+    (tmp_path / "data" / "metrics.json").write_text(json.dumps(facts))
     code, fractions = graphs.ROOT / "burn" / "tasks" / "semi.py", {}
     for name in protocols:
         read = view(params, "protocol", protocol=name)
@@ -126,3 +127,37 @@ def test_a_protocol_has_the_tasks_options_and_its_own(tmp_path, monkeypatch):
         entry = json.loads((tmp_path / name / "protocol.json").read_text())
         fractions[name] = entry["options"]["fraction"], entry["stages"], entry["options"]["batch"]
     assert fractions == {"semi-1": (0.01, "all", 9), "semi-10": (0.1, "last", 64)}
+
+
+@pytest.mark.parametrize(
+    ("task", "fits"),
+    [
+        ("semi", ["class"]),
+        ("detection", ["classes", "boxes"]),
+        ("segmentation", ["classes", "masks"]),
+    ],
+)
+def test_a_protocol_is_refused_where_the_set_has_not_what_its_task_needs(
+    tmp_path, monkeypatch, task, fits
+):
+    monkeypatch.chdir(graphs.ROOT)
+    protocol = {"mine": {"task": task, "dataset": "imagenet"}}
+    read = view(
+        parse(merge(plain(load("params.yaml")), {"protocols": protocol})),
+        "protocol",
+        protocol="mine",
+    )
+    code, facts = graphs.ROOT / "burn" / "tasks" / f"{task}.py", tmp_path / "metrics.json"
+    facts.write_text(json.dumps({"annotations": ["none"]}))
+    with pytest.raises(
+        ParamsError, match=r"^protocols.mine.dataset: found 'imagenet', which has none; allowed"
+    ):
+        write_protocol(read, "mine", code, tmp_path, tmp_path / "out")
+    facts.write_text(json.dumps({"annotations": fits}))
+    write_protocol(read, "mine", code, tmp_path, tmp_path / "out")
+    before = (tmp_path / "out" / "protocol.json").read_text()
+    facts.write_text(json.dumps({"annotations": fits, "files_sha256": "1"}))
+    write_protocol(read, "mine", code, tmp_path, tmp_path / "out")
+    assert (
+        tmp_path / "out" / "protocol.json"
+    ).read_text() != before  # other images: examined again

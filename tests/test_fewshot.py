@@ -51,12 +51,21 @@ def test_k_positives_of_each_class_and_no_negative_that_shows_it(several):
         for c, (rows, y) in enumerate(sets):
             assert len(rows) == len(set(rows.tolist())) and has[rows[y], c].all()
             assert len(positives[c]) == k and before[c] <= positives[c]
-            shown = {i for i in drawn if has[i, c]}
+            shown = {i for i in drawn if has[i, c]}  # or may be
             assert set(rows[~y].tolist()) == drawn - shown
         before = positives
     again, other = problems(has, 8, [0, 1]), problems(has, 8, [0, 2])
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(sets, again))
     assert not all(np.array_equal(a[0], b[0]) for a, b in zip(sets, other))
+
+
+def test_an_image_that_may_show_a_class_is_neither_positive_nor_negative_for_it():
+    has = hot(multilabel(gaussian_data(30, 60, 8)).split("train").labels, CLASSES).copy()
+    unsure = np.flatnonzero(has[:, 0] == 0)[:20]
+    has[unsure, 0] = 255
+    (rows, y), *others = problems(has, 30, [0, 0])
+    assert not set(rows.tolist()) & set(unsure.tolist()) and y.any() and not y.all()
+    assert any(set(rows[y].tolist()) & set(unsure.tolist()) for rows, y in others)
 
 
 @pytest.mark.parametrize("several", [False, True])

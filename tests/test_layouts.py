@@ -318,8 +318,9 @@ WHOLE = [[CAT, 0, 0, 10, 40, 0], [DOG, 30, 10, 50, 30, 0], [COW, 40, 0, 60, 20, 
 def test_voc_boxes_follow_the_crop(tmp_path):
     voc07(tmp_path / "voc07")
     train = open_data(run(tmp_path, "voc07", source="official", size=20)).split("train")
-    assert train.labels.shape == (2, 20)  # the difficult cow is no label
-    assert train.labels.nonzero().tolist() == [[0, CAT], [0, DOG], [1, CAT], [1, DOG]]
+    assert train.labels.shape == (2, 20)
+    assert (train.labels == 1).nonzero().tolist() == [[0, CAT], [0, DOG], [1, CAT], [1, DOG]]
+    assert (train.labels == 255).nonzero().tolist() == [[0, COW], [1, COW]]  # a difficult cow
     # 80 x 40 becomes 40 x 20, of which columns 10..30 stay: the cat is cut away
     kept = [[DOG, 5, 5, 15, 15, 0], [COW, 10, 0, 20, 10, 1]]
     assert train.boxes.tolist() == [[i, *box] for i in (0, 1) for box in kept]
@@ -334,7 +335,7 @@ def test_streamed_voc_has_boxes_in_the_pixels_of_its_files(tmp_path):
     assert train.files == [base / "JPEGImages/01.jpg", base / "JPEGImages/02.jpg"]
     assert train.boxes.tolist() == [[i, *box] for i in (0, 1) for box in WHOLE]
     assert train.mask_files == [base / "SegmentationClass/01.png", None]
-    assert train.images is None and train.masks is None and train.labels.sum() == 4
+    assert train.images is None and train.masks is None and (train.labels == 1).sum() == 4
     before = json.loads((out / "metrics.json").read_text())["files_sha256"]
     Image.new("L", (80, 40), 3).save(base / "SegmentationClass/01.png")
     again = run(tmp_path, "voc07", source="official", pack=False)
@@ -444,7 +445,7 @@ def test_own_voc_numbers_the_classes_its_annotations_do_not_name(tmp_path):
     year(tmp_path / "voc07/VOCdevkit/VOC2007", lists, THREE, ("01", "02"), value=5)
     data = open_data(run(tmp_path, "voc07", source="folder"))
     assert data.classes == ["cat", "cow", "dog", "class4", "class5"]
-    assert data.split("test").labels.tolist() == [[1, 0, 1, 0, 0]]
+    assert data.split("test").labels.tolist() == [[1, 255, 1, 0, 0]]
 
 
 def test_voc_is_deterministic(tmp_path):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.multiclass import OneVsRestClassifier
@@ -257,19 +258,48 @@ def test_crops_are_drawn_anew_for_so_many_epochs():
     assert run(many, epochs=12, crops=2)["knn20"] == run(many, epochs=12)["knn20"]
 
 
-def test_features_of_a_split_in_order():
+def test_features_of_a_split_in_order(monkeypatch):
     data = gaussian_data(30, 50, 20, side=8)
     split = data.split("train")
     expected = Pixels()(plain(split.images, 8))
-    for batch in (500, 7):
-        found = features(Pixels(), split, 8, CPU, batch=batch)
-        torch.testing.assert_close(found, expected)
+    for pixels in (burn.tasks.base.PIXELS, 7 * 8**2):  # seven images at a time
+        monkeypatch.setattr(burn.tasks.base, "PIXELS", pixels)
+        torch.testing.assert_close(features(Pixels(), split, 8, CPU), expected)
     network = Recorder()
     features(network, split, 6, CPU)
-    assert network.seen[0].shape == (50, 3, 6, 6)
-    crops = [features(Pixels(), split, 8, CPU, augment=Augment(size=8), seed=s) for s in (0, 0, 1)]
+    assert network.seen[0].shape == (12, 3, 6, 6)  # as many pixels
+    drawn = [(0, 0), (0, 0), (1, 0), (0, 1)]  # seed, epoch
+    crops = [features(Pixels(), split, 8, CPU, 0, Augment(size=8), *key) for key in drawn]
     assert torch.equal(crops[0], crops[1])
-    assert not torch.equal(crops[0], crops[2])
+    assert not torch.equal(crops[0], crops[2]) and not torch.equal(crops[0], crops[3])
+
+
+def test_random_crops_of_files_reach_their_margins(tmp_path):
+    image = np.full((32, 64, 3), 0, np.uint8)
+    image[:, :16] = image[:, 48:] = 255  # outside of the square in the middle
+    Image.fromarray(image).save(tmp_path / "a.png")
+    split = Split(torch.zeros(40, dtype=torch.int64), files=[tmp_path / "a.png"] * 40)
+    crops = features(Pixels(), split, 16, CPU, 0, Augment(size=16, crop=[0.1, 0.3]), 0, 0)
+    white = crops.amax(1) > 2
+    assert 5 < white.sum() < 35
+    assert not torch.equal(crops, features(Pixels(), split, 16, CPU, 0, Augment(size=16), 0, 1))
+
+
+def test_unsure_labels_count_neither_way():
+    scores, truth = np.array([[0.9], [0.8], [0.7], [0.1]]), np.array([[255], [1], [0], [1]])
+    expected = 100 * average_precision_score([1, 0, 1], [0.8, 0.7, 0.1])
+    assert average_precision(scores, truth) == pytest.approx([expected])
+    data = gaussian_data(30, 60, 40, side=8)
+    for split in data.splits.values():
+        split.labels = nn.functional.one_hot(split.labels, CLASSES).to(torch.uint8)
+    found = run(data, epochs=5)
+    labels = data.split("train").labels
+    extra = labels.clone()
+    extra[:5] = 255
+    data.split("train").labels = extra
+    fewer = run(data, epochs=5)
+    extra[:5] = 1 - labels[:5]
+    assert len({found["map"], fewer["map"], run(data, epochs=5)["map"]}) == 3
 
 
 def test_size_asks_for_another_side():

@@ -213,6 +213,19 @@ def test_null_removes_methods_protocols_and_sets():
     assert parse(changed("data.sets.imagenet.path", None)).data.sets["imagenet"].path is None
 
 
+def test_protocols_go_with_their_data_set_or_task():
+    gone = {"data": {"sets": {"voc07": None}}, "tasks": {"semi": None}}
+    left = parse(merge(BASE, gone)).protocols
+    on = {
+        name
+        for name, p in BASE["protocols"].items()
+        if p["dataset"] == "voc07" or p["task"] == "semi"
+    }
+    assert len(on) == 6 and set(left) == set(BASE["protocols"]) - on
+    with pytest.raises(ParamsError, match="protocols: found none; allowed: one at least"):
+        parse(merge(BASE, {"protocols": dict.fromkeys(BASE["protocols"])}))
+
+
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.stem)
 def test_presets_are_valid(preset):
     assert parse(merge(BASE, yaml.safe_load(preset.read_text())), preset.name).run != BASE["run"]

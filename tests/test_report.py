@@ -353,11 +353,6 @@ def test_a_file_out_of_place_is_refused(results, change, message):
         made(results)
 
 
-def test_no_linear_protocol_is_an_error(results):
-    with pytest.raises(ParamsError, match="protocols: found no task linear"):
-        made(results, make_view(protocols=[]))
-
-
 def test_another_task_gets_its_own_tables_and_figure(results, drawn):
     view, protocol = make_view(), "fewshot-cifar10"
     view["protocols"][protocol] = Protocol(task="fewshot", dataset="cifar10")
@@ -377,6 +372,11 @@ def test_another_task_gets_its_own_tables_and_figure(results, drawn):
     assert "fewshot" not in (out / "tables/linear.csv").read_text()
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["burn"]["fewshot-cifar10"] == 51.0
+    both = grid(out / "tables/fewshot.md")
+    view["protocols"] = {protocol: view["protocols"][protocol]}
+    alone = made(results, view) / "tables"
+    assert grid(alone / "fewshot.md") == both
+    assert not (alone / "linear.md").exists() and not (alone / "stages.md").exists()
 
 
 def test_metrics_json_holds_the_means(results):

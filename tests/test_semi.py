@@ -136,13 +136,6 @@ def test_one_point_needs_nothing_held_out():
         run(drawn(), fraction=0.01)
 
 
-def test_several_classes_in_an_image_are_refused():
-    data = drawn()
-    data.split("train").labels = torch.ones(60, CLASSES, dtype=torch.uint8)
-    with pytest.raises(ParamsError, match="several classes in an image"):
-        run(data)
-
-
 def test_a_point_that_diverges_is_left_out_and_nothing_else():
     data = drawn()
     wild = run(data, lr=[1e38, 0.01], head=[1.0])

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from burn.artifacts import artifact, file_hash, write_json
-from burn.data.sources import Split, fitted, load_image, read
+from burn.data.sources import Found, Split, fitted, load_image, read
 from burn.params import ParamsError
 
 TENSORS, INDEX = "data.safetensors", "index.json"
@@ -56,6 +56,7 @@ def prepare(dataset: str, view: dict[str, Any], out: str | Path) -> None:
             "size": spec.size,
             "packed": spec.pack,
             "classes": len(found.classes),
+            "annotations": annotations(found),
             **{f"{name}_images": len(split.labels) for name, split in found.splits.items()},
             "sha256": file_hash(work.path(TENSORS)),
         }
@@ -64,6 +65,15 @@ def prepare(dataset: str, view: dict[str, Any], out: str | Path) -> None:
         if not spec.pack:
             listed = json.dumps({k: sorted(v) for k, v in sizes.items()}, sort_keys=True)
             work.metrics["files_sha256"] = hashlib.sha256(listed.encode()).hexdigest()
+
+
+def annotations(found: Found) -> list[str]:
+    """What a set has: "class" (one in an image) or "classes", and "boxes", "masks"."""
+    splits = [found.train, *found.parts.values()]
+    out = ["classes" if found.train.labels.ndim == 2 else "class"]
+    out += ["boxes"] if any(s.boxes is not None for s in splits) else []
+    masks = any(s.masks is not None or s.mask_files is not None for s in splits)
+    return out + (["masks"] if masks else [])
 
 
 def square(image: Image.Image, size: int) -> np.ndarray:

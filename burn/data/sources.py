@@ -18,6 +18,7 @@ from burn.data import synthetic
 from burn.data.registry import REGISTRY, info
 from burn.params import DataSet, ParamsError
 
+UNSURE = 255  # in multi-hot labels: a class that an image shows only in objects marked difficult
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -25,7 +26,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 class Split:
     """One split of N images: an array `images` (N, 3, h, w), or `files` relative to `folder`.
 
-    labels: int64 (N,), or uint8 (N, classes) multi-hot. boxes, masks: as in the data artifact.
+    labels: int64 (N,), or uint8 (N, classes) multi-hot. boxes, masks, and more on labels: as
+    in the data artifact (burn.data.store.Split).
     mask_files: relative to `folder` too, None for an image without one.
     """
 
@@ -218,7 +220,7 @@ def _limited(split: Split, limit: int, classes: int, seed: int, key: str) -> Spl
         raise ParamsError(f"{key}: found {limit}; allowed: at least one per class ({classes})")
     labels = split.labels
     if labels.ndim == 2:  # a multi-label image counts for its rarest class
-        rarity = np.where(labels > 0, labels.sum(0, dtype=np.int64), len(labels) + 1)
+        rarity = np.where(labels == 1, (labels == 1).sum(0), len(labels) + 1)
         labels = rarity.argmin(1)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).numpy()
     by_class = order[np.argsort(labels[order], kind="stable")]

@@ -21,7 +21,8 @@ RATIO = (3 / 4, 4 / 3)  # width to height of a random crop
 class Split:
     """One split of N images, packed (`images`) or streamed (`files`); the other one is None.
 
-    labels: int64 (N,), or uint8 (N, classes), multi-hot. images: uint8 (N, 3, S, S).
+    labels: int64 (N,), or uint8 (N, classes), multi-hot, sources.UNSURE where an image shows a class only
+    in objects marked difficult. images: uint8 (N, 3, S, S).
     boxes: float32 (M, 7), rows [image, class, x1, y1, x2, y2, difficult], images rising, corners in
     pixels of the image as the split gives it: the packed square, or the file's whole image.
     masks: uint8 (N, S, S), 0 background, class + 1, 255 ignore; of a streamed split mask_files, whose

@@ -7,7 +7,6 @@ import pandas as pd
 
 from burn.artifacts import artifact
 from burn.evaluate import PREDICTIONS
-from burn.params import ParamsError
 from burn.report import cost, difference
 from burn.report.captions import (
     RANKING,
@@ -40,8 +39,6 @@ MAIN = "linear"  # the task of the main table; the only one with a table per sta
 def write(view: dict[str, Any], results: Path, out: Path) -> None:
     """See burn.report.report."""
     tasks = list(dict.fromkeys(protocol.task for protocol in view["protocols"].values()))
-    if MAIN not in tasks:
-        raise ParamsError(f"protocols: found no task {MAIN}; expected one, for the main table")
     frame = collect(view, results)
     evaluations = [path for *_, path in sources(view, results)]
     guesses = [path.with_name(PREDICTIONS) for path in evaluations]
@@ -58,7 +55,7 @@ def write(view: dict[str, Any], results: Path, out: Path) -> None:
             found = difference.differences(view, part, results) if task == MAIN else []
             page += task_part(view, part, task, work.dir, found)
         page += stages_part(view, main[main.task == MAIN], work.dir)
-        if not ablation.empty:
+        if MAIN in ablation.task.values:
             page += ablation_part(view, ablation[ablation.task == MAIN], work.dir)
         page += cost_part(view, main, results, work.dir)
         page += ["## Collapsed runs", collapsed_runs(frame)]

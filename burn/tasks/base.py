@@ -11,8 +11,8 @@ examination. These may be among them:
     notes     how the scores came about (settings chosen): no table shows them
     per_class scores of each class: no table shows them
 
-A task that works on annotations of its own, VOC's lists of detection say, names them in `PART`
-(burn.data.store.Data.split).
+A task that needs certain annotations says so in `NEEDS`: "class" (one in an image), "boxes" or "masks";
+one that has splits of its own in VOC names them in `PART` (burn.data.store.Data.split).
 
 Like a method file it must import torch late, and leave `network` as it is.
 """
@@ -31,24 +31,41 @@ if TYPE_CHECKING:
     from burn.params import Augment
 
 
-def features(network: nn.Module, split: Split, size: int, device: torch.device, batch: int = 500,
-             augment: Augment | None = None, seed: int = 0, workers: int = 0) -> Tensor:  # fmt: skip
+PIXELS = 2**22  # of a batch of images: a 224-pixel network's largest maps take some 0.3 GB
+
+
+def features(network: nn.Module, split: Split, size: int, device: torch.device, workers: int = 0,
+             augment: Augment | None = None, seed: int = 0, epoch: int = 0) -> Tensor:  # fmt: skip
     """(N, D) float32 features of every image of `split`, in order, on `device`.
 
-    Whole images at side `size` (test-time view), or one random crop and flip each with `augment`.
+    Whole images at side `size` (test-time view), or one random crop and flip each with `augment`,
+    drawn by (seed, epoch).
     """
     import torch
+    from tqdm import tqdm
 
-    from burn.data.augment import crops_flips, plain
+    from burn.data.augment import crops_flips, photometric, plain
 
-    generator = torch.Generator().manual_seed(seed)
-    out = []
-    with torch.inference_mode():
-        for images in _batches(split, size, batch, workers):
+    generator = torch.Generator().manual_seed(2**20 * seed + epoch)
+    flip = augment and augment.model_copy(update={"jitter_p": 0, "gray_p": 0, "blur_p": 0})
+    batch, out, at = min(500, max(1, PIXELS // size**2)), None, 0
+    with torch.inference_mode(), tqdm(total=len(split), desc="features", unit="image",
+                                      disable=None, leave=False) as bar:  # fmt: skip
+        for images in _batches(split, size, batch, workers, augment, seed, epoch):
             images = images.to(device)
-            x = plain(images, size) if augment is None else crops_flips(images, augment, generator)
-            out.append(network(x.contiguous(memory_format=torch.channels_last)).float())
-    return torch.cat(out)
+            if augment is None:
+                x = plain(images, size)
+            elif split.images is None:  # the crops are already made
+                x = photometric(images, flip, generator)
+            else:
+                x = crops_flips(images, augment, generator)
+            found = network(x.contiguous(memory_format=torch.channels_last)).float()
+            if out is None:  # filled in place: torch.cat would take the memory twice
+                out = found.new_empty(len(split), found.shape[1])
+            out[at : at + len(found)] = found
+            at += len(found)
+            bar.update(len(found))
+    return out
 
 
 def part(split: Split, rows: Tensor) -> Split:
@@ -61,19 +78,25 @@ def part(split: Split, rows: Tensor) -> Split:
 
 
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(C,) average precision in percent of each column of `scores` (M, C) for `truth` (M, C), 0/1.
+    """(C,) average precision in percent of each column of `scores` (M, C) for `truth` (M, C): 1, 0,
+    or burn.data.sources.UNSURE, which counts neither way.
 
     Precision summed over the steps of recall, not interpolated (VOC 2007's own rule has 11 points).
     A class without a positive has none: nan.
     """
     from sklearn.metrics import average_precision_score
 
-    return np.array([
-        100 * average_precision_score(t, s) if t.any() else np.nan for s, t in zip(scores.T, truth.T)
-    ])  # fmt: skip
+    from burn.data.sources import UNSURE
+
+    found = []
+    for s, t in zip(scores.T, truth.T):
+        s, t = s[t != UNSURE], t[t != UNSURE]
+        found.append(100 * average_precision_score(t, s) if t.any() else np.nan)
+    return np.array(found)
 
 
-def _batches(split: Split, size: int, batch: int, workers: int):
+def _batches(split: Split, size: int, batch: int, workers: int, augment: Augment | None,
+             seed: int, epoch: int):  # fmt: skip
     import torch
 
     if split.images is not None:
@@ -81,6 +104,6 @@ def _batches(split: Split, size: int, batch: int, workers: int):
         return
     from burn.data.store import Streamed
 
-    data = Streamed(split, None, size, 1, 0, 0)
+    data = Streamed(split, augment and augment.crop, size, 1, seed, epoch)
     for crops, _ in torch.utils.data.DataLoader(data, batch, num_workers=workers):
         yield crops[:, 0]

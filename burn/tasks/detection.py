@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from burn.finetune import Recipe
 from burn.params import AtLeastOne, Count, ParamsError, Positive, Unit
 
-PART = "detection"
+PART, NEEDS = "detection", "boxes"
 Sides = Annotated[list[AtLeastOne], Field(min_length=1)]
 
 

@@ -45,22 +45,27 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     from sklearn.exceptions import ConvergenceWarning
     from tqdm import tqdm
 
-    from burn.tasks.base import average_precision, features
+    from burn.tasks.base import average_precision, features, part
 
     size, out = options.size or data.size, {}
     train, test = data.split("train"), data.split("test")
-    x, query = (
-        torch.nn.functional.normalize(features(network, s, size, device, workers=workers))
-        .cpu().double().numpy() for s in (train, test)
-    )  # fmt: skip
     has, truth = (hot(s.labels, len(data.classes)) for s in (train, test))
-    there = has.any(0)
+    # A large set is not needed whole: only what the largest k draws.
+    needed = [np.concatenate([rows for rows, _ in problems(has, max(options.k), [seed, s])])
+              for s in range(options.samples)]  # fmt: skip
+    needed = np.unique(np.concatenate(needed))
+    x, query = (
+        torch.nn.functional.normalize(features(network, s, size, device, workers))
+        .cpu().double().numpy() for s in (part(train, torch.from_numpy(needed)), test)
+    )  # fmt: skip
+    there = (has == 1).any(0)
     if there.sum() < 2:
         raise ParamsError("task fewshot: found training images of one class; expected two classes")
     precision = np.empty((len(options.k), options.samples))
     costs, jobs = [], [(i, s) for i in range(len(options.k)) for s in range(options.samples)]
     for i, s in tqdm(jobs, desc="few-shot", unit="drawing", disable=None, leave=False):
         sets = problems(has, options.k[i], [seed, s])
+        sets = [(np.searchsorted(needed, rows), y) for rows, y in sets]
         with warnings.catch_warnings():  # the recipe stops at max_iter, converged or not
             warnings.simplefilter("ignore", ConvergenceWarning)
             scores, cost = svms(x, sets, query, options, seed)
@@ -72,7 +77,7 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     short = {
         str(k): {"classes": int((n < k).sum()), "fewest": int(n.min())}
         for k in options.k
-        if (n := has.sum(0)[there]).min() < k
+        if (n := (has == 1).sum(0)[there]).min() < k
     }
     chosen = {str(k): costs[i * options.samples :][: options.samples]
               for i, k in enumerate(options.k)}  # fmt: skip
@@ -86,11 +91,11 @@ def spread(name: str, values) -> dict[str, float]:
 
 
 def hot(labels, classes: int):
-    """Labels, (N,) or multi-hot (N, classes), as a multi-hot NumPy array of truth values."""
+    """Labels, (N,) or multi-hot (N, classes), as a multi-hot NumPy array, uint8 (N, classes)."""
     import numpy as np
 
     labels = labels.numpy()
-    return labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(classes)
+    return labels if labels.ndim == 2 else (labels[:, None] == np.arange(classes)).astype(np.uint8)
 
 
 def problems(has, k: int, key: list[int]) -> list[tuple]:
@@ -100,16 +105,17 @@ def problems(has, k: int, key: list[int]) -> list[tuple]:
     classes, as far as they do not show it. What a smaller k draws is part of what a larger one does.
 
     Args:
-        has: bool (N, C), which classes an image shows. key: what the drawing depends on.
+        has: uint8 (N, C): 1 where an image shows a class, 0 where not, else UNSURE: it is neither.
+        key: what the drawing depends on.
     """
     import numpy as np
 
     rng = np.random.default_rng(key)
-    drawn = [rng.permutation(np.flatnonzero(column))[:k] for column in has.T]
+    drawn = [rng.permutation(np.flatnonzero(column == 1))[:k] for column in has.T]
     every = np.unique(np.concatenate(drawn))
     out = []
     for c, positive in enumerate(drawn):
-        negative = every[~has[every, c]]
+        negative = every[has[every, c] == 0]
         rows = np.concatenate([positive, negative])
         out.append((rows, np.arange(len(rows)) < len(positive)))
     return out
@@ -125,12 +131,13 @@ def svms(x, sets: list[tuple], query, options: Options, seed: int):
     import torch
     from joblib import Parallel, delayed
 
-    threads = Parallel(torch.get_num_threads(), prefer="threads")
+    # Not threads: they would share liblinear's one generator, and no run would repeat another.
+    processes = Parallel(torch.get_num_threads())
     costs = sorted(options.costs)
     cost = costs[len(costs) // 2]
     if len(costs) > 1:
         jobs = (delayed(crossed)(x[rows], y, costs, options, seed) for rows, y in sets)
-        found = [row for row in threads(jobs) if row is not None]
+        found = [row for row in processes(jobs) if row is not None]
         if found:
             cost = costs[int(np.mean(found, 0).argmax())]  # of equal ones the lowest
 
@@ -139,7 +146,7 @@ def svms(x, sets: list[tuple], query, options: Options, seed: int):
             return np.zeros(len(query))
         return svm(cost, options, seed).fit(x[rows], y).decision_function(query)
 
-    return np.stack(threads(delayed(score)(*one) for one in sets), axis=1), cost
+    return np.stack(processes(delayed(score)(*one) for one in sets), axis=1), cost
 
 
 def svm(cost: float, options: Options, seed: int):

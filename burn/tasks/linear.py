@@ -39,14 +39,14 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
 
     size = options.size or data.size
     train, test = data.split("train"), data.split("test")
-    plain = features(network, train, size, device, workers=workers)
-    query = features(network, test, size, device, workers=workers)
+    plain = features(network, train, size, device, workers)
+    query = features(network, test, size, device, workers)
     labels, truth = train.labels.to(device), test.labels.to(device)
     epochs = [plain]
     if options.crops:
         augment = Augment(size=size)
         epochs = (
-            features(network, train, size, device, augment=augment, seed=e, workers=workers)
+            features(network, train, size, device, workers, augment, seed, e)
             for e in range(options.crops)
         )
         epochs = list(epochs) if options.crops < options.epochs else epochs
@@ -79,11 +79,14 @@ def linear(plain, epochs, labels, query, classes: int, options: Options, seed: i
     Args:
         plain: (N, D) features of whole training images, for the scale of each dimension.
         epochs: (N, D) training features, one entry an epoch, used in turn and again.
-        labels: int64 (N,), or multi-hot (N, classes). query: (M, D) test features.
+        labels: int64 (N,), or multi-hot (N, classes) with UNSURE where a class teaches nothing.
+        query: (M, D) test features.
     """
     import torch
     import torch.nn.functional as F
     from torch import nn
+
+    from burn.data.sources import UNSURE
 
     generator = torch.Generator().manual_seed(seed)
     mean, deviation = plain.new_zeros(()), plain.new_ones(())
@@ -96,21 +99,21 @@ def linear(plain, epochs, labels, query, classes: int, options: Options, seed: i
     weights = list(head.parameters())
     momentum = [torch.zeros_like(w) for w in weights]
     if labels.dim() == 2:  # each class its own problem, at the recipe's rate: a sum over classes
-        labels = labels.float()
-    cached = [((e - mean) / deviation).to(plain.device) for e in epochs] if isinstance(epochs, list) \
-        else None  # fmt: skip
+        known, labels = (labels != UNSURE).float(), (labels == 1).float()
+    cached = epochs if isinstance(epochs, list) else None
     for epoch in range(options.epochs):
         lr = options.lr * 0.1 ** sum(epoch >= m for m in options.milestones)
-        x = cached[epoch % len(cached)] if cached else (next(epochs) - mean) / deviation
-        for rows in torch.randperm(len(x), generator=generator).split(options.batch):
-            rows = rows.to(x.device)
+        features = cached[epoch % len(cached)] if cached else next(epochs)
+        for rows in torch.randperm(len(features), generator=generator).split(options.batch):
+            rows = rows.to(features.device)
+            x = (features[rows] - mean) / deviation
             if labels.dim() == 2:
                 loss = F.binary_cross_entropy_with_logits(
-                    head(x[rows]), labels[rows], reduction="sum"
+                    head(x), labels[rows], known[rows], reduction="sum"
                 )
                 loss = loss / len(rows)
             else:
-                loss = F.cross_entropy(head(x[rows]), labels[rows])
+                loss = F.cross_entropy(head(x), labels[rows])
             gradients = torch.autograd.grad(loss, weights)
             with torch.no_grad():
                 for w, m, g in zip(weights, momentum, gradients):

@@ -11,10 +11,12 @@ counted over all images.
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from burn.finetune import Recipe
 from burn.params import AtLeastOne, ParamsError, Positive, Range
 
-PART = "segmentation"
+PART, NEEDS = "segmentation", "masks"
 IGNORE = 255
 
 
@@ -29,6 +31,14 @@ class Options(Recipe):
     rates: list[AtLeastOne] = [6, 12, 18]  # of deeplab; for output stride 8: [12, 24, 36]
     scale: Range = [0.5, 2.0]  # training images are resized by a factor between these
     crop: AtLeastOne | None = None  # side of training crops in pixels; null: as the set is kept
+
+    @model_validator(mode="after")
+    def _deeplab_pools_whole_images(self):
+        if self.head == "deeplab" and self.batch == 1:
+            raise ValueError(
+                "batch of at least 2 where head is deeplab (it normalises by the batch)"
+            )
+        return self
 
 
 def examine(network, data, options, seed, device, workers=0) -> dict:

@@ -25,6 +25,8 @@ from burn.params import (
     Unit,
 )
 
+NEEDS = "class"
+
 
 class Options(Strict):
     fraction: Annotated[Positive, Field(le=1)] = 0.1  # of the training labels
@@ -45,8 +47,8 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     """Top-1 and Top-5 on the test split after fine-tuning on `fraction` of the training labels.
 
     `arrays` has the labelled images' indices, `notes` the point of the grid that was chosen and the
-    held-out accuracy of each, in percent. Raises ParamsError if the labels are multi-hot, leave no
-    image to hold out, or if every point of the grid diverges.
+    held-out accuracy of each, in percent. Raises ParamsError if the labels leave no image
+    to hold out, or if every point of the grid diverges.
 
     Args:
         network: (N, 3, S, S) -> (N, D), D in its attribute `dim`. data: burn.data.store.Data.
@@ -54,8 +56,6 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     from burn.tasks.base import part
 
     train, test = data.split("train"), data.split("test")
-    if train.labels.dim() == 2:
-        raise ParamsError("task semi: found several classes in an image; expected a set with one")
     rows = labelled(train.labels, options.fraction, seed)
     fit_rows, held_rows = hold_out(train.labels, rows, options.held_out)
     grid = [(lr, head) for lr in options.lr for head in options.head]

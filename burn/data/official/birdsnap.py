@@ -1,7 +1,8 @@
 """Birdsnap: a table of the images and their species, and a list of those that are for testing.
 
 Its owners ship links, of which many are dead by now (get_birdsnap.py fetches the rest): images that
-are listed and not there are left out and counted, in metrics.json too.
+are listed and not there are left out and counted, in metrics.json too. A species may be left without a
+test image, not without one to train on.
 """
 
 import csv
@@ -41,7 +42,7 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
         files = [f for f in species if f in there and (f in held_out) == test]
         labels = [label[species[f]] for f in files]
         listing = base / (TEST if test else IMAGES)
-        splits.append(listed(images, files, labels, names, spec.classes, listing))
+        splits.append(listed(images, files, labels, names, spec.classes, listing, not test))
     missing = sum(file not in there for file in species)
     if missing:
         print(f"{images}: {missing} of {len(species)} images are not there", file=sys.stderr)

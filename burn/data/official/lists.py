@@ -9,18 +9,20 @@ from burn.params import ParamsError
 
 
 def listed(
-    folder: Path, files: list[str], labels: list[int], names: list[str], kept: int | None, lst: Path
-) -> Split:
+    folder: Path, files: list[str], labels: list[int], names: list[str], kept: int | None, lst: Path,
+    all_classes: bool = True,
+) -> Split:  # fmt: skip
     """A split from a list, `lst`, of files under `folder` and their labels; the first `kept` classes.
 
-    Raises ParamsError: a class without an image. Files are not looked for: prepare decodes them.
+    Raises ParamsError: a class without an image, if `all_classes` must have some. Files are not
+    looked for: prepare decodes them.
     """
     split = Split(np.array(labels, np.int64), folder=folder, files=files)
     if kept is not None:
         split = split.select(np.nonzero(split.labels < kept)[0])
         names = names[:kept]
     counts = np.bincount(split.labels, minlength=len(names))
-    if (counts == 0).any():
+    if (counts == 0).any() and all_classes:
         raise ParamsError(f"{lst}: found no {names[int(counts.argmin())]!r} image; expected some")
     return split
 

@@ -1,7 +1,8 @@
 """PASCAL VOC: VOC2007 with VOC2012 beside it, or anybody's own images in a VOCdevkit of that form.
 
 Which images are in which split: vockit.py. A tree may have annotations alone or masks alone: the classes in an image are then those of what is
-there. Objects marked difficult are no label of their image; their boxes are kept, and marked.
+there. Where a class is only in objects marked difficult the label is UNSURE, which PASCAL's evaluation
+leaves out; their boxes are kept, and marked.
 Labels are of the whole image, packed boxes and masks of the square that is kept of it.
 """
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from burn.data.official.vocfiles import IGNORE, Masks, image_size, objects
 from burn.data.official.vockit import Id, Kit, Part, fetch
-from burn.data.sources import Found, Split, fitted
+from burn.data.sources import UNSURE, Found, Split, fitted
 from burn.params import DataSet, ParamsError
 
 CLASSES = [
@@ -74,11 +75,12 @@ def _names(kit: Kit, marked: dict[Id, list], masks: Masks) -> list[str]:
 
 
 def _labels(part: Part, marked: dict[Id, list], masks: Masks, names: list[str]) -> np.ndarray:
-    """uint8 (N, classes), 1 where a class is in the image."""
+    """uint8 (N, classes), 1 where a class is in the image, UNSURE where only as a difficult object."""
     label = {name: k for k, name in enumerate(names)}
     labels = np.zeros((len(part.ids), len(names)), np.uint8)
     for row, i in enumerate(part.ids):
         if part.boxes:
+            labels[row, [label[name] for name, difficult, _ in marked[i] if difficult]] = UNSURE
             seen = [label[name] for name, difficult, _ in marked[i] if not difficult]
         elif i in masks.present:
             seen = masks.present[i] - 1
