@@ -1,6 +1,7 @@
 # Pretraining in three stages: real-valued, then binary activations, then
 # binary weights too. A stage of 0 epochs hands the networks on unchanged. A method is run from its
 # own copy, so that editing one file of burn/methods/ reruns the rows it makes, and no other.
+# Priorities: the longest chain first, evaluations (0) where a core is free, so that none idles at the end.
 
 
 rule method:
@@ -32,6 +33,7 @@ rule real:
         view=reads("pretrain", stage="real"),
     log:
         "<results>/logs/real/{method}-seed{seed}.log",
+    priority: 20
     threads: THREADS
     resources:
         gpu=GPU,
@@ -58,6 +60,7 @@ rule binact:
         view=reads("pretrain", stage="binact"),
     log:
         "<results>/logs/binact/{method}-seed{seed}.log",
+    priority: 20
     threads: THREADS
     resources:
         gpu=GPU,
@@ -85,6 +88,7 @@ rule binary:
         view=reads("pretrain", stage="binary"),
     log:
         "<results>/logs/binary/{method}-seed{seed}.log",
+    priority: 20
     threads: THREADS
     resources:
         gpu=GPU,
@@ -111,6 +115,7 @@ rule standalone_real:
         view=reads("pretrain", stage="real"),
     log:
         "<results>/logs/real/{method}-seed{seed}.log",
+    priority: 10
     threads: THREADS
     resources:
         gpu=GPU,
@@ -135,6 +140,7 @@ rule standalone_binact:
         view=reads("pretrain", stage="binact"),
     log:
         "<results>/logs/binact/{method}-seed{seed}.log",
+    priority: 10
     threads: THREADS
     resources:
         gpu=GPU,
@@ -160,6 +166,7 @@ rule standalone_binary:
         view=reads("pretrain", stage="binary"),
     log:
         "<results>/logs/binary/{method}-seed{seed}.log",
+    priority: 10
     threads: THREADS
     resources:
         gpu=GPU,

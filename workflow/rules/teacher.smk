@@ -12,6 +12,7 @@ rule teacher:
         view=reads("teacher"),
     log:
         "<results>/logs/teacher/seed{seed}.log",
+    priority: 30
     threads: THREADS
     resources:
         gpu=GPU,
