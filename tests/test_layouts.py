@@ -13,6 +13,7 @@ from PIL import Image
 from trees import pattern, refused, run, tree
 
 from burn.data import sources
+from burn.data.prepare import prepare
 from burn.data.registry import REGISTRY
 from burn.data.store import open_data
 from burn.params import DataSet, ParamsError
@@ -561,11 +562,21 @@ def test_voc_is_downloaded_as_far_as_it_is_missing(tmp_path, monkeypatch):
 
 @pytest.mark.skipif("BURN_REAL_DATA" not in os.environ, reason="BURN_REAL_DATA names no folder")
 @pytest.mark.parametrize(
-    ("name", "train", "test", "classes"), [("bccd", 292, 72, 3), ("camvid", 367, 233, 10)]
+    ("name", "train", "test", "classes", "has"),
+    [("bccd", 292, 72, 3, "boxes"), ("camvid", 367, 233, 10, "masks")],
 )
-def test_real_voc(tmp_path, name, train, test, classes):
-    spec = DataSet(source="folder", path=name, pack=False)
-    found = sources.read("voc07", os.environ["BURN_REAL_DATA"], spec)
-    assert (len(found.train.files), len(found.test.files)) == (train, test)
-    assert len(found.classes) == classes and not found.parts
-    assert (found.train.labels.sum(0) > 0).all()
+def test_real_voc(tmp_path, name, train, test, classes, has):
+    view = {"root": os.environ["BURN_REAL_DATA"], "download": False}
+    prepare(name, view | {"spec": DataSet(source="folder", size=64)}, tmp_path / "out")
+    data = open_data(tmp_path / "out")
+    splits = [data.split("train"), data.split("test")]
+    assert [len(split) for split in splits] == [train, test] and len(data.classes) == classes
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["annotations"][1:] == [has]
+    for split in splits:
+        assert (split.labels.sum(0) > 0).all() and split.images.float().std() > 20
+        if has == "boxes":
+            assert split.boxes[:, 2:6].min() >= 0 and split.boxes[:, 2:6].max() == 64
+            assert (split.boxes[:, 4:6] > split.boxes[:, 2:4]).all()
+        else:
+            known = split.masks[split.masks != 255]
+            assert known.max() == classes and len(known) > 0.8 * split.masks.numel()
