@@ -529,6 +529,11 @@ def test_a_set_of_any_name_is_an_image_folder_or_a_vocdevkit(tmp_path):
     tree(tmp_path / "rocks", {"train": {"a": 1, "b": 1}, "test": {"a": 1, "b": 1}})
     data = open_data(run(tmp_path, "rocks", source="folder", out="labels"))
     assert data.classes == ["a", "b"] and data.split("test").labels.tolist() == [0, 1]
+    (tmp_path / "rocks/test/c").mkdir()
+    message = refused(tmp_path, dataset="rocks", source="folder")
+    assert "found class 'c' in test/ but not in train/" in message
+    data = open_data(run(tmp_path, "rocks", source="folder", classes=2, out="first"))
+    assert data.classes == ["a", "b"]
     message = refused(tmp_path, dataset="none", source="folder")
     assert REGISTRY["voc07"].folder in message and REGISTRY["imagenet"].folder in message
 

@@ -151,10 +151,9 @@ def read_folder(
     expected = info(dataset, folder).expected(dataset, source)
     testing = ("test", "val") if source == "folder" else ("val",)
     evaluation = next((s for s in testing if subfolders(folder / s)), "val")
-    train, test = (class_folders(folder, s, expected) for s in ("train", evaluation))
+    train, test = (class_folders(folder, s, expected)[:classes] for s in ("train", evaluation))
     same_classes(folder, train, test, ("train/", f"{evaluation}/"))
-    names = train[:classes]
-    return Found(names, *(folder_split(folder / s, names) for s in ("train", evaluation)))
+    return Found(train, *(folder_split(folder / s, train) for s in ("train", evaluation)))
 
 
 def class_folders(folder: Path, split: str, expected: str) -> list[str]:
