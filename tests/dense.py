@@ -30,6 +30,12 @@ def scenes(train: int, test: int, size: int = 32) -> Data:
     return Data([f"class{i}" for i in range(CLASSES)], True, size, splits)
 
 
+def moved(data: Data, part: str) -> Data:
+    """The same data set, its splits those of `part` alone."""
+    splits = {f"{name}_{part}": split for name, split in data.splits.items()}
+    return Data(data.classes, True, data.size, splits | dict.fromkeys(data.splits))
+
+
 def streamed(data: Data, folder) -> Data:
     """The same data set from files (PNG: not a pixel changes)."""
     splits = {}

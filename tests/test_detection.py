@@ -211,10 +211,7 @@ def test_same_seed_same_scores_from_the_array_or_from_files(tmp_path):
 
 
 def test_the_part_of_its_own_is_examined():
-    data = dense.scenes(6, 6)
-    for name in ("train", "test"):
-        data.splits[f"{name}_detection"] = data.splits[name]
-        data.splits[name] = None
+    data = dense.moved(dense.scenes(6, 6), "detection")
     assert "ap" in examine(dense.network(), data, options(iterations=1), 0, CPU)
 
 

@@ -234,6 +234,17 @@ def test_cub_and_birdsnap_with_or_without_the_archives_folder(tmp_path):
     assert len(open_data(run(tmp_path, "birdsnap", source="official", out="b")).split("test")) == 2
 
 
+def test_birdsnap_needs_images_of_a_species_to_train_on_alone(tmp_path):
+    birdsnap(tmp_path / "birdsnap")
+    images = tmp_path / "birdsnap/download/images/Ovenbird"
+    (images / "3.jpg").unlink()
+    data = open_data(run(tmp_path, "birdsnap", source="official", out="a"))
+    assert data.split("test").labels.tolist() == [0] and len(data.classes) == 2
+    for name in ("4.jpg", "5.jpg"):
+        (images / name).unlink()
+    assert "found no 'Ovenbird' image" in refused(tmp_path, dataset="birdsnap", source="official")
+
+
 def test_birdsnap_goes_without_images_whose_links_are_dead(tmp_path, capsys):
     birdsnap(tmp_path / "birdsnap")
     (tmp_path / "birdsnap/download/images/Ovenbird/5.jpg").unlink()

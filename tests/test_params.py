@@ -79,6 +79,8 @@ REFUSED = [
      "greater than or equal to 1"),
     ("protocols.linear-imagenet.options", {"fraction": 0.1},
      "protocols.linear-imagenet.options.fraction", "unknown key", "epochs, batch, lr"),
+    ("tasks.segmentation", {"head": "deeplab", "batch": 1}, "tasks.segmentation", "'batch': 1",
+     "batch of at least 2 where head is deeplab"),
     ("tasks.semi.fraction", 1.5, "tasks.semi.fraction", "1.5", "less than or equal to 1"),
     ("tasks.fewshot.k", [], "tasks.fewshot.k", "[]", "at least 1 item"),
     ("tasks.linear.knn", [0], "tasks.linear.knn.0", "0", "greater than or equal to 1"),

@@ -196,10 +196,7 @@ def test_images_without_a_mask_are_left_out(tmp_path):
 
 
 def test_the_part_of_its_own_is_examined():
-    data = dense.scenes(6, 6)
-    for name in ("train", "test"):
-        data.splits[f"{name}_segmentation"] = data.splits[name]
-        data.splits[name] = None
+    data = dense.moved(dense.scenes(6, 6), "segmentation")
     assert "miou" in examine(dense.network(), data, options(iterations=1), 0, CPU)
 
 

@@ -61,7 +61,8 @@ def features(network: nn.Module, split: Split, size: int, device: torch.device, 
                 x = crops_flips(images, augment, generator)
             found = network(x.contiguous(memory_format=torch.channels_last)).float()
             if out is None:  # filled in place: torch.cat would take the memory twice
-                out = found.new_empty(len(split), found.shape[1])
+                with torch.inference_mode(False):  # a task may train on it
+                    out = torch.empty(len(split), found.shape[1], device=device)
             out[at : at + len(found)] = found
             at += len(found)
             bar.update(len(found))
