@@ -3,9 +3,11 @@
 A step works in `.<name>.partial` beside its output folder and renames it at the end, so a folder
 under its final name is always complete. The partial folder outlives a kill: a training step finds
 its checkpoint there. `metrics.json` holds only what two identical runs agree on; what they do not
-agree on (time, host, commit) goes to `provenance.json` and `log.jsonl`, which no step reads.
+agree on (time, host, commit) goes to `provenance.json` and `log.jsonl`, which no step reads. What a
+training step logged, without the times, is in `curve.csv`.
 """
 
+import csv
 import fcntl
 import hashlib
 import json
@@ -22,12 +24,8 @@ from typing import Any
 from burn import __version__
 from burn.params import ParamsError, text
 
-METRICS, WEIGHTS, PROVENANCE, LOG = (
-    "metrics.json",
-    "weights.safetensors",
-    "provenance.json",
-    "log.jsonl",
-)
+METRICS, WEIGHTS, PROVENANCE = "metrics.json", "weights.safetensors", "provenance.json"
+LOG, CURVE = "log.jsonl", "curve.csv"
 
 
 class Work:
@@ -44,6 +42,20 @@ class Work:
         """Append one line to log.jsonl."""
         with open(self.path(LOG), "a") as file:
             file.write(json.dumps(row) + "\n")
+
+    def save_curve(self) -> None:
+        """Write curve.csv: log.jsonl without its times; of an untrained stage the heading alone."""
+        if int(os.environ.get("RANK", "0")) > 0:
+            return
+        log = self.path(LOG)
+        lines = log.read_text().splitlines() if log.exists() else []
+        rows = [json.loads(line) for line in lines]
+        columns = dict.fromkeys(["update", "lr", "images", "loss"])
+        columns |= dict.fromkeys(key for row in rows for key in row if key != "seconds")
+        with open(self.path(CURVE), "w", newline="") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 @contextmanager

@@ -42,6 +42,7 @@ def pretrain(view: dict[str, Any], method: str, stage: str, seed: int, code: Pat
         else:
             work.metrics = _train(view, stage, seed, code, data, teacher, init, machine, work)
             work.metrics |= {"method": method, "stage": stage, "seed": seed}
+        work.save_curve()
 
 
 def _train(view, stage, seed, code, data, teacher, init, machine, work: Work) -> dict[str, Any]:

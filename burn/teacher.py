@@ -89,6 +89,7 @@ def pretrain_teacher(view: dict[str, Any], seed: int, data: Path, out: Path, mac
             networks = method.networks
         if rank == 0:
             save_file(models.flatten(networks), work.path(WEIGHTS))
+        work.save_curve()
         work.metrics = result | {"network": networks["network"].config, "precision": "fp",
                                  "stage": "teacher", "seed": seed,
                                  "stand_in": source.stand_in}  # fmt: skip

@@ -150,8 +150,14 @@ def dvc_status(folder: Path) -> set[str]:
         return {names[address] for address in repo.status()}
 
 
+# The folders of which the report reads one file of each node; DVC can only name the folder.
+OF_A_FOLDER = {"teacher": "curve.csv", "pretrain": "curve.csv"}
+
+
 def expand(file: str, outputs: frozenset[str]) -> set[str]:
-    return {out for out in outputs if out.startswith(file + "/")} or {file}
+    within = {out for out in outputs if out.startswith(file + "/")}
+    only = OF_A_FOLDER.get(Path(file).name, "")
+    return {out for out in within if out.endswith(only)} or {file}
 
 
 def dvc_view(params: Params, command: str, keys: list[str]) -> str:
@@ -215,6 +221,7 @@ def contract(params: Params) -> dict[str, tuple[str, set[str]]]:
                     nodes[node] = read, needs
                     needs = {*needs, node} - (set(stages) - {node})
                 networks[name] = set(stages)
+        examined |= set().union(*networks.values())
         for protocol in params.protocols:
             for name, made in networks.items():
                 node = f"eval/{protocol}/{name}/seed{seed}"

@@ -1,5 +1,6 @@
 """`python -m burn`: errors, kills and resumption, several processes, an imported teacher."""
 
+import csv
 import hashlib
 import json
 import os
@@ -268,8 +269,11 @@ def test_a_killed_step_goes_on_to_the_same_bytes(ground, tmp_path, capsys, step)
         del row["seconds"]
     assert rows[0] == rows[1] and [row["update"] for row in rows[0]] == [20, 40, 45]
     assert sorted(os.listdir(cut)) == [
-        "log.jsonl", "metrics.json", "provenance.json", "weights.safetensors",
+        "curve.csv", "log.jsonl", "metrics.json", "provenance.json", "weights.safetensors",
     ]  # fmt: skip
+    with open(cut / "curve.csv", newline="") as file:
+        curve = [{k: json.loads(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    assert curve == rows[0]
 
 
 # -- several processes ---------------------------------------------------------------------------

@@ -74,6 +74,7 @@ class Method(Base):
             loss = parts["kl"]
         else:
             loss = weight * parts["similarity"] + (1 - weight) * parts["kl"]
+            parts["balance"] = loss.new_tensor(weight)  # of the similarity term: for the curves
         if clustering is not None:
             parts["clustering"] = clustering
             loss = loss + clustering

@@ -24,9 +24,9 @@ rule evaluate:
     input:
         SOURCES["evaluate"],
         rules.protocol.output,
-        rules.real.output,
-        rules.binact.output,
-        rules.binary.output,
+        rules.real.output[:2],
+        rules.binact.output[:2],
+        rules.binary.output[:2],
     output:
         "<results>/eval/{protocol}/{method}/seed{seed}/metrics.json",
         "<results>/eval/{protocol}/{method}/seed{seed}/predictions.npz",
@@ -49,9 +49,9 @@ use rule evaluate as evaluate_standalone with:
     input:
         SOURCES["evaluate"],
         rules.protocol.output,
-        rules.standalone_real.output,
-        rules.standalone_binact.output,
-        rules.standalone_binary.output,
+        rules.standalone_real.output[:2],
+        rules.standalone_binact.output[:2],
+        rules.standalone_binary.output[:2],
     wildcard_constraints:
         method=one_of(STANDALONE),
 
@@ -60,7 +60,7 @@ rule evaluate_teacher:
     input:
         SOURCES["evaluate"],
         rules.protocol.output,
-        rules.teacher.output,
+        rules.teacher.output[:2],
     output:
         "<results>/eval/{protocol}/teacher/seed{seed}/metrics.json",
         "<results>/eval/{protocol}/teacher/seed{seed}/predictions.npz",

@@ -18,6 +18,7 @@ rule method:
 
 
 # Distilled methods: beside a frozen teacher.
+# Every stage makes weights, metrics and a curve; the steps behind it read the first two.
 rule real:
     input:
         SOURCES["pretrain"],
@@ -27,6 +28,7 @@ rule real:
     output:
         "<results>/pretrain/{method}/seed{seed}/real/weights.safetensors",
         "<results>/pretrain/{method}/seed{seed}/real/metrics.json",
+        "<results>/pretrain/{method}/seed{seed}/real/curve.csv",
     wildcard_constraints:
         method=one_of(DISTILLED),
     params:
@@ -48,12 +50,13 @@ rule binact:
     input:
         SOURCES["pretrain"],
         expand(rules.prepare.output, dataset=experiment.pretrain_on),
-        rules.real.output,
+        rules.real.output[:2],
         code="<results>/methods/{method}.py",
         teacher="<results>/teacher/seed{seed}/weights.safetensors",
     output:
         "<results>/pretrain/{method}/seed{seed}/binact/weights.safetensors",
         "<results>/pretrain/{method}/seed{seed}/binact/metrics.json",
+        "<results>/pretrain/{method}/seed{seed}/binact/curve.csv",
     wildcard_constraints:
         method=one_of(DISTILLED),
     params:
@@ -76,12 +79,13 @@ rule binary:
     input:
         SOURCES["pretrain"],
         expand(rules.prepare.output, dataset=experiment.pretrain_on),
-        rules.binact.output,
+        rules.binact.output[:2],
         code="<results>/methods/{method}.py",
         teacher="<results>/teacher/seed{seed}/weights.safetensors",
     output:
         "<results>/pretrain/{method}/seed{seed}/binary/weights.safetensors",
         "<results>/pretrain/{method}/seed{seed}/binary/metrics.json",
+        "<results>/pretrain/{method}/seed{seed}/binary/curve.csv",
     wildcard_constraints:
         method=one_of(DISTILLED),
     params:
@@ -109,6 +113,7 @@ rule standalone_real:
     output:
         "<results>/pretrain/{method}/seed{seed}/real/weights.safetensors",
         "<results>/pretrain/{method}/seed{seed}/real/metrics.json",
+        "<results>/pretrain/{method}/seed{seed}/real/curve.csv",
     wildcard_constraints:
         method=one_of(STANDALONE),
     params:
@@ -129,11 +134,12 @@ rule standalone_binact:
     input:
         SOURCES["pretrain"],
         expand(rules.prepare.output, dataset=experiment.pretrain_on),
-        rules.standalone_real.output,
+        rules.standalone_real.output[:2],
         code="<results>/methods/{method}.py",
     output:
         "<results>/pretrain/{method}/seed{seed}/binact/weights.safetensors",
         "<results>/pretrain/{method}/seed{seed}/binact/metrics.json",
+        "<results>/pretrain/{method}/seed{seed}/binact/curve.csv",
     wildcard_constraints:
         method=one_of(STANDALONE),
     params:
@@ -155,11 +161,12 @@ rule standalone_binary:
     input:
         SOURCES["pretrain"],
         expand(rules.prepare.output, dataset=experiment.pretrain_on),
-        rules.standalone_binact.output,
+        rules.standalone_binact.output[:2],
         code="<results>/methods/{method}.py",
     output:
         "<results>/pretrain/{method}/seed{seed}/binary/weights.safetensors",
         "<results>/pretrain/{method}/seed{seed}/binary/metrics.json",
+        "<results>/pretrain/{method}/seed{seed}/binary/curve.csv",
     wildcard_constraints:
         method=one_of(STANDALONE),
     params:

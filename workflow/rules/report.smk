@@ -14,6 +14,13 @@ rule report:
         expand(
             "<results>/cost/{method}/metrics.json", method=[*STANDALONE, *DISTILLED, "teacher"]
         ),
+        expand("<results>/teacher/seed{seed}/curve.csv", seed=experiment.seeds),
+        expand(
+            "<results>/pretrain/{method}/seed{seed}/{stage}/curve.csv",
+            method=[*STANDALONE, *DISTILLED],
+            seed=experiment.seeds,
+            stage=burn.params.STAGES,
+        ),
     output:
         report(
             directory("<results>/report/tables"),

@@ -8,6 +8,7 @@ rule teacher:
     output:
         "<results>/teacher/seed{seed}/weights.safetensors",
         "<results>/teacher/seed{seed}/metrics.json",
+        "<results>/teacher/seed{seed}/curve.csv",
     params:
         view=reads("teacher"),
     log:
