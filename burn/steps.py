@@ -59,6 +59,7 @@ SOURCES = {
         "burn/finetune.py",
         "burn/models/detector.py",
         "burn/models/segmenter.py",
+        "burn/pictures.py",
         "burn/tasks/base.py",
     ],
     "cost": [*NETWORKS, "burn/cost.py"],

@@ -14,6 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from burn import finetune
 from burn.params import ParamsError, check_section
+from burn.pictures import decode, spaced
 from burn.tasks import detection
 from burn.tasks.detection import Options, as_coco, coco, examine, objects, view
 
@@ -202,12 +203,37 @@ def test_same_seed_same_scores_from_the_array_or_from_files(tmp_path):
     data, network = dense.scenes(12, 8), dense.network()
     before = copy.deepcopy(network.state_dict())
     first = examine(network, data, options(), 0, CPU)
-    assert set(first) == {"ap", "ap50", "ap75", "per_class"}
+    assert set(first) == {"ap", "ap50", "ap75", "per_class", "arrays"}
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     files = dense.streamed(data, tmp_path)
-    assert examine(network, files, options(), 0, CPU, workers=0) == first
-    assert examine(network, files, options(), 0, CPU, workers=2) == first
-    assert examine(network, data, options(), 1, CPU) != first
+    for workers in (0, 2):
+        np.testing.assert_equal(examine(network, files, options(), 0, CPU, workers), first)
+    assert examine(network, data, options(), 1, CPU)["ap50"] != first["ap50"]
+
+
+def test_examples_are_test_images_with_their_objects_and_the_surest_detections():
+    data = dense.scenes(4, 12)
+    split = data.split("test")
+    split.boxes = split.boxes[split.boxes[:, 0] != 0]  # nothing to see on the first
+    found = perfect(split)
+    many = found[1]
+    many["scores"] = torch.linspace(0.9, 0.5, 12).repeat_interleave(len(many["scores"]))
+    for key in ("boxes", "labels"):
+        many[key] = torch.cat([many[key]] * 12)
+    kept = detection.examples(split, found, data.classes)
+    rows = spaced(list(range(1, 12)), 4)
+    assert kept["classes"] == data.classes and rows[0] == 1
+    for n, row in enumerate(rows):
+        picture = decode(kept[f"picture{n}"])
+        assert np.abs(picture - split.images[row].permute(1, 2, 0).numpy().astype(int)).mean() < 8
+        truth = kept["truth"][kept["truth"][:, 0] == n, 1:]
+        own = split.boxes[split.boxes[:, 0] == row, 1:6].numpy()
+        assert sorted(truth.tolist()) == sorted(own.tolist())
+        seen = kept["found"][kept["found"][:, 0] == n, 1:]
+        if n:
+            assert sorted(seen[:, :5].tolist()) == sorted(own.tolist())
+        else:
+            assert len(seen) == 10 and seen[0, 5] == pytest.approx(0.9)
 
 
 def test_the_part_of_its_own_is_examined():

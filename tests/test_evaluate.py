@@ -51,9 +51,9 @@ def test_predictions_say_for_each_image_what_the_scores_say_of_all(ground):
         evaluate(ground / "linear-imagenet", ground / "networks", 0, ground / out, Machine())
     found = json.loads((ground / "a" / "metrics.json").read_text())
     with np.load(ground / "a" / "predictions.npz") as predictions:
-        assert set(predictions) == set(found["stages"]) == {"binact", "binary"}
-        for stage, bits in predictions.items():
-            scores = found["stages"][stage]
+        assert set(found["stages"]) == {"binact", "binary"}
+        for stage, scores in found["stages"].items():
+            bits = predictions[stage]
             right = np.unpackbits(bits, count=found["test_images"])
             assert len(bits) == 3 and 100 * right.mean() == pytest.approx(scores["top1"], abs=1e-3)
             assert (scores["updates"], scores["images_seen"]) == (7, 56)

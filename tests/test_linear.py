@@ -16,6 +16,7 @@ import burn.tasks.base
 from burn.data.augment import plain
 from burn.data.store import Data, Split
 from burn.params import Augment
+from burn.pictures import decode, spaced
 from burn.tasks.base import average_precision, features
 from burn.tasks.linear import Options, examine, knn, linear
 
@@ -71,7 +72,7 @@ def test_accuracy_is_that_of_logistic_regression(noise, least):
     assert found["top1"] > least
     assert found["top1"] == pytest.approx(expected, abs=1.5)
     assert found["top1"] <= found["top5"] <= 100
-    assert set(found) == {"top1", "top5", "knn20", "knn200", "correct"}
+    assert set(found) == {"top1", "top5", "knn20", "knn200", "correct", "arrays"}
 
 
 def test_labels_that_say_nothing_give_chance():
@@ -218,8 +219,8 @@ def test_the_released_recipe_is_the_default():
 
 def test_deterministic():
     data = gaussian_data(60, 300, 200)
-    assert run(data, epochs=5) == run(data, epochs=5)
-    assert run(data, epochs=5, crops=2) == run(data, epochs=5, crops=2)
+    np.testing.assert_equal(run(data, epochs=5), run(data, epochs=5))
+    np.testing.assert_equal(run(data, epochs=5, crops=2), run(data, epochs=5, crops=2))
 
 
 def test_standardise_makes_scales_immaterial():
@@ -308,3 +309,24 @@ def test_size_asks_for_another_side():
     network, data = Recorder(), gaussian_data(30, 40, 20, side=8)
     examine(network, data, Options(size=6, epochs=2, crops=1, knn=[3]), 0, CPU)
     assert {tuple(x.shape[1:]) for x in network.seen} == {(3, 6, 6)}
+
+
+def test_neighbours_are_the_training_images_of_the_largest_cosine():
+    data = gaussian_data(40, 300, 60)
+    kept = run(data, epochs=1)["arrays"]
+    x, query, labels, truth = arrays(data)
+    chosen = [int(np.flatnonzero(truth == c)[0]) for c in spaced(list(range(CLASSES)), 6)]
+    x, query = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (x, query))
+    rows = np.argsort(-query[chosen] @ x.T, axis=1)[:, :5]
+    expected = np.column_stack([truth[chosen], labels[rows]])
+    assert kept["labels"].tolist() == expected.tolist()
+    found = decode(kept["neighbours"])
+    assert found.shape == (len(chosen) * SIDE, 6 * SIDE, 3)
+    images = [[data.split("test").images[i], *data.split("train").images[r]]
+              for i, r in zip(chosen, torch.from_numpy(rows))]  # fmt: skip
+    expected = np.concatenate([torch.cat(line, 2).permute(1, 2, 0).numpy() for line in images])
+    found, expected = (
+        a @ [0.299, 0.587, 0.114] for a in (found, expected)
+    )  # JPEG thins out colour
+    assert np.abs(found - expected).mean() < 10
+    assert np.abs(found - np.roll(expected, SIDE, axis=1)).mean() > 20

@@ -14,6 +14,7 @@ from burn import finetune
 from burn.data.augment import MEAN
 from burn.finetune import rate
 from burn.params import ParamsError
+from burn.pictures import decode, spaced
 from burn.tasks import segmentation
 from burn.tasks.segmentation import Options, confusion, examine, scores, tally, view
 
@@ -172,15 +173,29 @@ def test_same_seed_same_scores_from_the_array_or_from_files(head, tmp_path):
     before = copy.deepcopy(network.state_dict())
     recipe = options(head=head, batch=3)
     first = examine(network, data, recipe, 0, CPU)
-    assert set(first) == {"miou", "pixel_accuracy", "per_class"}
+    assert set(first) == {"miou", "pixel_accuracy", "per_class", "arrays"}
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     files = dense.streamed(data, tmp_path)
     near = {"abs": 0.2}  # test images come one by one, which rounds otherwise
     for workers in (0, 2):
         found = examine(network, files, recipe, 0, CPU, workers)
         assert found["miou"] == pytest.approx(first["miou"], **near)
-    assert examine(network, data, recipe, 0, CPU) == first
-    assert examine(network, data, recipe, 1, CPU) != first
+    np.testing.assert_equal(examine(network, data, recipe, 0, CPU), first)
+    assert examine(network, data, recipe, 1, CPU)["miou"] != first["miou"]
+
+
+def test_examples_are_test_images_with_their_masks_and_what_was_found():
+    data, recipe = dense.scenes(4, 9), options()
+    split = data.split("test")
+    split.masks[0] = 255  # has no mask
+    model = Constant()
+    kept = segmentation.examples(model, split, ["background", *data.classes], recipe, CPU)
+    assert kept["classes"] == ["background", *data.classes]
+    for n, row in enumerate(spaced(list(range(1, 9)), 4)):
+        assert (decode(kept[f"truth{n}"]) == split.masks[row].numpy()).all()
+        assert (decode(kept[f"found{n}"]) == 0).all()
+        picture = decode(kept[f"picture{n}"])
+        assert np.abs(picture - split.images[row].permute(1, 2, 0).numpy().astype(int)).mean() < 8
 
 
 def test_images_without_a_mask_are_left_out(tmp_path):

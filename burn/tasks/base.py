@@ -78,6 +78,17 @@ def part(split: Split, rows: Tensor) -> Split:
     return Split(split.labels[rows], files=[split.files[i] for i in rows.tolist()])
 
 
+def pictures(split: Split, rows: Tensor, side: int) -> Tensor:
+    """Whole images at `rows`, (B,), as squares to look at: uint8 (B, 3, side, side)."""
+    import torch
+    import torch.nn.functional as F
+
+    images = next(iter(_batches(part(split, rows), side, len(rows), 0, None, 0, 0)))
+    if images.shape[-1] != side:
+        images = F.interpolate(images.float(), (side, side), mode="area").round()
+    return images.to(torch.uint8)
+
+
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(C,) average precision in percent of each column of `scores` (M, C) for `truth` (M, C): 1, 0,
     or burn.data.sources.UNSURE, which counts neither way.

@@ -14,6 +14,7 @@ detections on them count neither as right nor as wrong.
 
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from burn.finetune import Recipe
@@ -21,6 +22,7 @@ from burn.params import AtLeastOne, Count, ParamsError, Positive, Unit
 
 PART, NEEDS = "detection", "boxes"
 Sides = Annotated[list[AtLeastOne], Field(min_length=1)]
+EXAMPLES, SHOWN = 4, 10  # images kept for the report, detections on each
 
 
 class Options(Recipe):
@@ -52,7 +54,8 @@ class Options(Recipe):
 
 
 def examine(network, data, options, seed, device, workers=0) -> dict:
-    """AP, AP50 and AP75 on the test split, in percent; `per_class`: the AP of each class.
+    """AP, AP50 and AP75 on the test split, in percent; `per_class`: the AP of each class;
+    `arrays`: some images with what was found (see `examples`).
 
     Args:
         network: with `maps` (burn.models.maps); it stays as it is. data: burn.data.store.Data.
@@ -66,7 +69,8 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     body = finetune.trainable(network)
     model = build(body, len(data.classes), options).to(device)
     fit(model, body, train, options, seed, device, workers)
-    return coco(test, predict(model, test, options, device, workers), data.classes)
+    found = predict(model, test, options, device, workers)
+    return coco(test, found, data.classes) | {"arrays": examples(test, found, data.classes)}
 
 
 def build(body, classes: int, options: Options):
@@ -166,6 +170,28 @@ def coco(split, detections: list[dict], classes: list[str]) -> dict:
     out = {name: round(100 * float(score), 4) for name, score in scores}
     known = {name: round(100 * float(ap), 4) for name, ap in zip(classes, each) if ap >= 0}
     return out | {"per_class": known}
+
+
+def examples(split, detections: list[dict], classes: list[str]) -> dict:
+    """Images evenly spaced over those with an object, for the report: picture0, picture1, ...
+
+    `truth`: (T, 6) [picture, class, x1, y1, x2, y2], difficult objects left out. `found`: (K, 7), the
+    same and the score, of the surest detections on each. `classes`: their names.
+    """
+    from burn import finetune
+    from burn.pictures import encode, spaced
+
+    objects_ = objects(split)
+    rows = spaced([i for i, known in enumerate(objects_) if len(known)], EXAMPLES)
+    out, truth, found = {"classes": classes}, [], []
+    for n, (_, images) in enumerate(finetune.shown(split, rows, 1, 0)):
+        out[f"picture{n}"] = encode(images[0])
+        truth += [[n, *each] for each in objects_[rows[n]].tolist()]
+        surest = {key: part[:SHOWN].tolist() for key, part in detections[rows[n]].items()}
+        surest = zip(surest["labels"], surest["boxes"], surest["scores"])
+        found += [[n, label, *box, score] for label, box, score in surest]
+    out["truth"] = np.array(truth, np.float32).reshape(-1, 6)
+    return out | {"found": np.array(found, np.float32).reshape(-1, 7)}
 
 
 def as_coco(split, detections: list[dict], classes: list[str]) -> tuple[dict, list[dict]]:

@@ -3,7 +3,8 @@
 The classifier follows the released recipe (SGD, momentum 0.9, lr 0.01, batch 256, 100 epochs,
 x0.1 at 60 and 80). The weighted k-NN vote (Wu et al., CVPR 2018; temperature 0.1) needs no tuning.
 On a set with several classes in an image (VOC) there is a logistic regression for each class
-instead, scored by mean average precision, and no vote.
+instead, scored by mean average precision, and no vote. Some test images and their nearest training
+images are kept for the report.
 """
 
 from typing import Annotated
@@ -11,6 +12,8 @@ from typing import Annotated
 from pydantic import Field
 
 from burn.params import AtLeastOne, Augment, Count, NonNegative, Positive, Strict
+
+QUERIES, NEIGHBOURS, SIDE = 6, 5, 64  # kept for the report; their side in pixels, at most
 
 
 class Options(Strict):
@@ -28,7 +31,8 @@ class Options(Strict):
 
 def examine(network, data, options, seed, device, workers=0) -> dict:
     """Top-1, Top-5 of a linear classifier and Top-1 of k-NN votes on the test split, in percent;
-    `correct`: for each test image, whether the classifier's first guess is right.
+    `correct`: for each test image, whether the classifier's first guess is right; `arrays`: some test
+    images and their nearest training images (see `neighbours`).
 
     With multi-hot labels: the mean average precision (`map`), and that of each class in `notes`.
 
@@ -60,7 +64,33 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     top = scores.topk(min(5, scores.shape[1]), dim=1).indices == truth[:, None]
     out["top1"] = 100 * float(top[:, 0].float().mean())
     out["top5"] = 100 * float(top.any(1).float().mean())
-    return {k: round(v, 4) for k, v in out.items()} | {"correct": top[:, 0].tolist()}
+    out = {k: round(v, 4) for k, v in out.items()}
+    arrays = neighbours(plain, train, query, test, data.size)
+    return out | {"correct": top[:, 0].tolist(), "arrays": arrays}
+
+
+def neighbours(plain, train, query, test, size: int) -> dict:
+    """A test image of each of some classes and the training images nearest to it by cosine.
+
+    `neighbours`: their picture (burn.pictures), a line of 1 + NEIGHBOURS squares each; `labels`: (Q, 1
+    + NEIGHBOURS), their classes.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    from burn.pictures import encode, spaced
+    from burn.tasks.base import pictures
+
+    known = test.labels.unique().tolist()
+    chosen = torch.stack([(test.labels == c).nonzero()[0, 0] for c in spaced(known, QUERIES)])
+    bank, wanted = F.normalize(plain, dim=1), F.normalize(query[chosen.to(query.device)], dim=1)
+    rows = (wanted @ bank.t()).topk(min(NEIGHBOURS, len(bank)), dim=1).indices.cpu()
+    side = min(size, SIDE)
+    found = pictures(train, rows.flatten(), side).unflatten(0, rows.shape)
+    found = torch.cat([pictures(test, chosen, side)[:, None], found], 1)
+    mosaic = found.permute(2, 0, 3, 1, 4).reshape(3, len(chosen) * side, -1)
+    labels = torch.cat([test.labels[chosen][:, None], train.labels[rows]], 1)
+    return {"neighbours": encode(mosaic), "labels": labels.to(torch.int16).numpy()}
 
 
 def precisions(scores, truth, classes: list[str]) -> dict:

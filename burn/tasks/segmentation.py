@@ -18,6 +18,7 @@ from burn.params import AtLeastOne, ParamsError, Positive, Range
 
 PART, NEEDS = "segmentation", "masks"
 IGNORE = 255
+EXAMPLES = 4  # images kept for the report
 
 
 class Options(Recipe):
@@ -42,7 +43,8 @@ class Options(Recipe):
 
 
 def examine(network, data, options, seed, device, workers=0) -> dict:
-    """mIoU and pixel accuracy on the test split, in percent; `per_class`: the IoU of each class.
+    """mIoU and pixel accuracy on the test split, in percent; `per_class`: the IoU of each class;
+    `arrays`: some images with what was found (see `examples`).
 
     Args:
         network: with `feature_map` and `trunk` (burn.models.maps); it stays as it is.
@@ -59,7 +61,9 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     crop = options.crop or data.size
     fit(model, body, train, len(data.classes), options, crop, seed, device, workers)
     counts = confusion(model, test, len(data.classes), options, device, workers)
-    return scores(counts, ["background", *data.classes])
+    names = ["background", *data.classes]
+    arrays = examples(model, test, names, options, device)
+    return scores(counts, names) | {"arrays": arrays}
 
 
 def build(body, classes: int, options: Options):
@@ -183,6 +187,26 @@ def confusion(model, split, classes: int, options: Options, device, workers: int
             truth = torch.stack([mask(split, row, classes) for row in chunk]).to(device)
             counts += tally(truth, found, classes + 1).cpu()
     return counts
+
+
+def examples(model, split, names: list[str], options: Options, device) -> dict:
+    """Images evenly spaced over those with a mask, for the report: picture0, truth0, found0, ...
+
+    Each the bytes of a file (burn.pictures); `classes`: the names of the masks' values.
+    """
+    import torch
+
+    from burn import finetune
+    from burn.pictures import encode, spaced
+
+    out, rows = {"classes": names}, spaced(labelled(split), EXAMPLES)
+    with torch.inference_mode(), finetune.autocast(device, options.precision):
+        for n, (_, images) in enumerate(finetune.shown(split, rows, 1, 0)):
+            found = model(images[0][None].to(device).float().div(255)).argmax(1)[0]
+            out[f"picture{n}"] = encode(images[0])
+            out[f"truth{n}"] = encode(mask(split, rows[n], len(names) - 1))
+            out[f"found{n}"] = encode(found.to(torch.uint8).cpu())
+    return out
 
 
 def tally(truth, found, classes: int):
