@@ -3,8 +3,8 @@
 A step works in `.<name>.partial` beside its output folder and renames it at the end, so a folder
 under its final name is always complete. The partial folder outlives a kill: a training step finds
 its checkpoint there. `metrics.json` holds only what two identical runs agree on; what they do not
-agree on (time, host, commit) goes to `provenance.json` and `log.jsonl`, which no step reads. What a
-training step logged, without the times, is in `curve.csv`.
+agree on (time, host, commit) goes to `provenance.json`, of which the report's page tells and no other
+step reads, and to `log.jsonl`. What a training step logged, without the times, is in `curve.csv`.
 """
 
 import csv
@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ def file_hash(path: str | Path) -> str:
 
 
 def provenance(step: str, view: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Where an artifact came from: parameters in force, versions, device, commit."""
+    """Where an artifact came from: parameters in force, versions, device, commit, the end of the work."""
     return {
         "step": step,
         "params": json.loads(text(view)),
@@ -155,6 +156,7 @@ def provenance(step: str, view: dict[str, Any], seed: int) -> dict[str, Any]:
         "versions": {p: _version(p) for p in ("torch", "torchvision", "burn")},
         "device": _device(),
         "commit": _commit(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
