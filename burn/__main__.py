@@ -65,6 +65,14 @@ def report(args, p):
     report(params.view(p, "report"), args.results, args.out)
 
 
+def compare(args, _):
+    """Print, as Markdown, in which parameters and scores two runs differ."""
+    from burn.report.compare import compare
+
+    runs = [run if run.is_dir() else Path("results") / run for run in (args.run_a, args.run_b)]
+    print(compare(*runs), end="")
+
+
 def import_checkpoint(args, _):
     """Make an artifact folder of a released checkpoint; it holds an overlay for params.yaml."""
     from burn.released import import_checkpoint
@@ -112,6 +120,11 @@ ARGUMENTS = {
     "out": {"type": Path, "help": "folder to write, whole or not at all"},
 }
 
+POSITIONAL = {
+    "overlay": "an overlay, such as presets/smoke.yaml",
+    "run_a": "a run's name or folder: results/<run>",
+    "run_b": "another one's",
+}
 STEPS = {
     prepare: ("dataset", "out"),
     teacher: ("seed", "data", "out"),
@@ -122,6 +135,7 @@ STEPS = {
     report: ("results", "out"),
     import_checkpoint: ("input", "format", "precision", "out"),
     use: ("overlay",),
+    compare: ("run_a", "run_b"),
 }
 
 
@@ -136,8 +150,8 @@ def parser() -> argparse.ArgumentParser:
                          help="show tracebacks")  # fmt: skip
         sub.add_argument("--params", default="params.yaml", help="default: params.yaml")
         for name in names:
-            if name == "overlay":
-                sub.add_argument(name, type=Path, help="an overlay, such as presets/smoke.yaml")
+            if name in POSITIONAL:
+                sub.add_argument(name, type=Path, help=POSITIONAL[name])
                 continue
             options = {"required": True} | ARGUMENTS.get(name, {})
             if name == "protocol":  # a name when one is written, a folder when it is read
@@ -149,7 +163,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     args = parser().parse_args()
     try:
-        args.run(args, None if args.run is import_checkpoint else params.load(args.params))
+        alone = args.run in (import_checkpoint, compare)  # need no experiment
+        args.run(args, None if alone else params.load(args.params))
     except (ParamsError, OSError) as error:  # OSError: a full disk, a folder nobody may write
         if args.debug:
             raise

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
-from test_report import evaluation, made, make_view, place, put, results  # noqa: F401
+from test_report import evaluation, made, make_view, place, put, put_curves, results  # noqa: F401
 
 from burn.params import Methods, ParamsError
 from burn.report.difference import RESAMPLES, interval
@@ -83,6 +83,7 @@ def test_the_best_rival_of_each_set_is_named_under_the_main_table(results):  # n
                 put(results, evaluation(protocol, method, seed, value))
     cost = results / "cost"
     for method in ("other", "burn_stable"):
+        put_curves(results, method)
         (cost / method).mkdir()
         text = (cost / "burn" / "metrics.json").read_text().replace('"burn"', f'"{method}"')
         (cost / method / "metrics.json").write_text(text)

@@ -14,7 +14,7 @@ import pytest
 
 from burn.params import Methods, ParamsError, Protocol, Report
 from burn.report import report
-from burn.report.tables import escape
+from burn.report.latex import PACKAGES, escape
 
 FULL, NO_REAL, NONE = (3, 3, 4), (0, 5, 5), (0, 0, 0)
 STAGES = ("real", "binact", "binary")
@@ -100,6 +100,21 @@ def put_cost(results, method):
     path.write_text(json.dumps({"method": method, "network": network, "counts": counts}))
 
 
+def put_curves(results, method, seeds=(0, 1, 2)):
+    """Made-up training curves; of a stage that was not trained, the heading alone."""
+    stages, counts = STAGES, {"random": NONE, "supervised": NO_REAL}.get(method, FULL)
+    if method == "teacher":
+        stages, counts = [""], [30]
+    for seed in seeds:
+        for stage, count in zip(stages, counts):
+            folder = results / "pretrain" / method / f"seed{seed}" / stage
+            if method == "teacher":
+                folder = results / "teacher" / f"seed{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = [f"{20 * i},0.1,{20 * i},{5 / i},{1 - i / 9}\n" for i in range(1, count + 1)]
+            (folder / "curve.csv").write_text("update,lr,images,loss,balance\n" + "".join(rows))
+
+
 def edit(results, protocol, method, seed, change):
     path = place(results, protocol, method, seed)
     found = json.loads(path.read_text())
@@ -121,7 +136,8 @@ def drawn():
 @pytest.fixture
 def results(tmp_path, request, monkeypatch):
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr("burn.report.write.bars", lambda *_: None)
+        save = lambda _, base: base.with_suffix(".png").write_bytes(b"")  # noqa: E731
+        monkeypatch.setattr("burn.report.style.save", save)
     for protocol in SETS:
         for method, values in TOP1.items():
             for seed, value in enumerate(values):
@@ -129,6 +145,7 @@ def results(tmp_path, request, monkeypatch):
                 put(tmp_path, evaluation(protocol, method, seed, value))
     for method in TOP1:
         put_cost(tmp_path, method)
+        put_curves(tmp_path, method)
     return tmp_path
 
 
@@ -259,7 +276,8 @@ def test_captions_tell_budget_seeds_and_stand_ins(results):
     text = (made(results, real, "real") / "report.md").read_text(encoding="utf-8")
     text = text.split("## Cost")[0]
     assert "stand" not in text.replace("standard deviation", "").lower()
-    assert "ublished" not in text
+    reserve = "Reduced budget: the published networks saw 1281167 images of ImageNet, 200 epochs"
+    assert "ublished" not in text.replace(reserve, "") and reserve in text
 
 
 def test_a_real_set_has_its_published_figures_without_reserve(results):
@@ -331,7 +349,7 @@ def test_a_missing_file_is_named_and_nothing_is_left(results):
     with pytest.raises(ParamsError, match=re.escape(f"{lost}: no such file")) as error:
         made(results)
     assert "\n" not in str(error.value)
-    assert sorted(p.name for p in results.iterdir()) == ["cost", "eval"]
+    assert sorted(p.name for p in results.iterdir()) == ["cost", "eval", "pretrain", "teacher"]
 
 
 @pytest.mark.parametrize(
@@ -354,14 +372,7 @@ def test_a_file_out_of_place_is_refused(results, change, message):
 
 
 def test_another_task_gets_its_own_tables_and_figure(results, drawn):
-    view, protocol = make_view(), "fewshot-cifar10"
-    view["protocols"][protocol] = Protocol(task="fewshot", dataset="cifar10")
-    for method, values in TOP1.items():
-        for seed, value in enumerate(values):
-            found = evaluation("linear-cifar10", method, seed, value)
-            found |= {"protocol": protocol, "task": "fewshot"}
-            found["stages"] = {k: {"map": s["top1"]} for k, s in found["stages"].items()}
-            put(results, found)
+    view, protocol = with_two_tasks(results), "fewshot-cifar10"
     out = made(results, view)
     rows = {row[0]: row[1:] for row in grid(out / "tables/fewshot.md")}
     assert rows["burn"] == ["<ins>51.00</ins> ± 1.00"]
@@ -395,6 +406,10 @@ def test_page_has_title_tables_and_figure(results, drawn):
         table = (out / f"tables/{name}.md").read_text(encoding="utf-8").split("\n\n")[0]
         assert table in page
     assert page.rstrip().endswith("## Collapsed runs\n\nNone.")
+    assert (
+        "| burn | imagenet (stand-in) | 51.00 | 62.29 | -11.29 | not the real set, reduced budget |"
+        in page
+    )
 
 
 def test_latex_is_balanced_booktabs_and_escaped(results):
@@ -420,18 +435,52 @@ def test_latex_is_balanced_booktabs_and_escaped(results):
         assert widths == {len(spec)}
         assert r"Top-1 (\%)" in text
     text = (out / "tables/linear.tex").read_text()
-    assert r"burn & \underline{51.00} $\pm$ 1.00 & 62.29 & \underline{46.00} $\pm$ 1.00 \\" in text
-    assert r"supervised & \textbf{62.00} $\pm$ 2.00 & 64.10 &" in text
+    assert (
+        r"burn & \underline{51.00} $\pm$ 1.00 & \textcolor{gray}{62.29} & \underline{46.00} $\pm$ 1.00 \\"
+        in text
+    )
+    assert r"supervised & \textbf{62.00} $\pm$ 2.00 & \textcolor{gray}{64.10} &" in text
     assert escape("a_b & 5% #1 $x {y} ~^ \\") == (
         r"a\_b \& 5\% \#1 \$x \{y\} \textasciitilde{}\textasciicircum{} \textbackslash{}"
     )
 
 
+def with_two_tasks(results):
+    view, protocol = make_view(), "fewshot-cifar10"
+    view["protocols"][protocol] = Protocol(task="fewshot", dataset="cifar10")
+    for method, values in TOP1.items():
+        for seed, value in enumerate(values):
+            found = evaluation("linear-cifar10", method, seed, value)
+            found |= {"protocol": protocol, "task": "fewshot"}
+            found["stages"] = {k: {"map": s["top1"]} for k, s in found["stages"].items()}
+            put(results, found)
+    return view
+
+
+def test_the_comparison_in_latex_groups_columns_by_task(results):
+    lines = (
+        (made(results, with_two_tasks(results)) / "tables/comparison.tex").read_text().splitlines()
+    )
+    top = lines.index(r"    \toprule")
+    assert lines[top + 1 : top + 6] == [
+        r"     & \multicolumn{3}{c}{linear} & \multicolumn{1}{c}{fewshot} \\",
+        r"    \cmidrule(lr){2-4}\cmidrule(lr){5-5}",
+        r"     & \multicolumn{2}{c}{imagenet$^\ast$} & \multicolumn{1}{c}{cifar10} & \multicolumn{1}{c}{cifar10} \\",
+        r"    \cmidrule(lr){2-3}\cmidrule(lr){4-4}\cmidrule(lr){5-5}",
+        r"    method & Top-1 & published & Top-1 & mAP \\",
+    ]
+    (burn,) = (line for line in lines if line.startswith("    burn &"))
+    assert r"\textcolor{gray}{62.29}" in burn and burn.count("&") == 4
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex")
-def test_latex_compiles(results):
-    out = made(results)
-    inputs = "".join(rf"\input{{{out}/tables/{name}.tex}}" for name in ("linear", "stages"))
-    head = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+def test_latex_compiles(results, monkeypatch):
+    monkeypatch.setattr("burn.report.latex.WIDE", 4)  # the comparison is shrunk, then
+    out = made(results, with_two_tasks(results))
+    assert r"\resizebox" in (out / "tables/comparison.tex").read_text()
+    inputs = "".join(rf"\input{{{path}}}" for path in sorted(out.glob("tables/*.tex")))
+    assert inputs.count("input") == 5
+    head = rf"\documentclass[twocolumn]{{article}}\usepackage{{{','.join(PACKAGES)}}}\begin{{document}}"
     (results / "all.tex").write_text(head + inputs + r"\end{document}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
     subprocess.run(command, cwd=results, check=True, capture_output=True)
@@ -450,7 +499,13 @@ def test_figure_draws_bars_spread_chance_and_published_of_real_sets_only(
     results, drawn, monkeypatch
 ):
     figures = []
-    monkeypatch.setattr("burn.report.figures._save", lambda figure, base: figures.append(figure))
+
+    def keep(figure, base):
+        base.with_suffix(".png").write_bytes(b"")
+        if base.name == "linear":
+            figures.append(figure)
+
+    monkeypatch.setattr("burn.report.style.save", keep)
     bad = {"collapsed": True}
     edit(results, "linear-cifar10", "burn", 0, lambda f: f["stages"]["binary"].update(bad))
     made(results)
@@ -499,5 +554,6 @@ def test_two_runs_write_the_same_bytes(results, drawn):
 
     first, second = files(out), files(other)
     assert {"report.md", "metrics.json", "figures/linear.pdf", "figures/linear.png"} <= set(first)
-    assert len(first) == 2 + 2 + 6 + 3 + 1  # page, figure, two tables, costs, differences
+    # pages, numbers; figures (linear, cost, curves); tables (linear, stages, cost, differences)
+    assert len(first) == 2 + 3 + 3 * 2 + 3 * 3 + 1
     assert {k for k in first if first[k] != second.get(k)} == set() and len(first) == len(second)

@@ -1,9 +1,11 @@
 """From the evaluations to tables, figures and a page: `report` is the whole step.
 
-`collect` reads the results into one tidy frame, `rows` picks lines and columns, `tables` and
-`figures` draw them, `captions` says what a reader must know, `difference` and `cost` are parts of
-their own, `write` says what is drawn and where it goes; `published.csv` holds the figures others
-printed, with sources.
+`collect` reads the results into one tidy frame, `rows` picks lines and columns, `tables` and `latex`
+write them down, `figures`, `plots` and `examples` draw them in one `style`, `captions` says what a
+reader must know, `difference`, `cost` and `nodes` (what the steps' provenance tells) are parts of
+their own; `parts` makes the sections, `page` prints them as Markdown and HTML, `write` puts all in its
+place. `compare` sets two runs side by side. `published.csv` holds the figures others printed, with
+sources.
 """
 
 from pathlib import Path
@@ -14,10 +16,10 @@ def report(view: dict, results: Path, out: Path) -> None:
 
     `view` is burn.params.view(params, "report"). Makes tables/<task>.{csv,md,tex} and
     figures/<task>.{pdf,png} for each task, and <task>_k where it has scores from k images, and of all
-    tasks, if there are several, `comparison`; tables/{stages,cost}.{csv,md,tex}, where there are any
-    tables/differences.csv, tables/ablation.{csv,md,tex} and figures/ablation.{pdf,png}, report.md
-    and metrics.json (method -> protocol -> mean, in percent). Raises ParamsError where a result is
-    missing.
+    tasks, if there are several, `comparison`; `stages`, `ablation`, `cost`; tables/differences.csv,
+    where there are any; figures of training and of what evaluations kept to be seen; report.md,
+    report.html (in one file, all it shows), metrics/<protocol>.json (method -> mean, in percent) and
+    metrics.json, the same of all. Raises ParamsError where a result is missing.
     """
     from burn.report.write import write  # pandas and matplotlib: not before they are needed
 

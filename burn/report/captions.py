@@ -21,6 +21,10 @@ NAMES = {
     "ap": "average precision",
     "miou": "mean IoU",
 }
+IMAGENET, EPOCHS = (
+    1_281_167,
+    200,
+)  # what the published students saw: images, and epochs of each stage
 RANKING = "Best in bold, second underlined, among the trained binary networks."
 
 
@@ -95,10 +99,21 @@ def budget(
         where = view["pretrain_on"]
         where += ", a stand-in," if trained.pretrain_stand_in.any() else ""
         out.append(f"Pretrained on {listed(images)} images of {where}{steps(trained)}.")
+    if reduced(trained):
+        out.append(
+            f"Reduced budget: the published networks saw {IMAGENET} images of ImageNet, "
+            f"{EPOCHS} epochs in each stage."
+        )
     told = epochs(frame, rows) if per_stage else []
     if told:
         out.append(f"Epochs per stage ({'/'.join(STAGES)}): {'; '.join(told)}.")
     return out
+
+
+def reduced(frame: pd.DataFrame) -> bool:
+    """Whether any student of the frame saw fewer images, or fewer epochs, than the published ones."""
+    students = frame[(frame.epochs > 0) & (frame.pretrain_images > 0) & (frame.method != TEACHER)]
+    return bool(((students.epochs < EPOCHS) | (students.pretrain_images < IMAGENET)).any())
 
 
 def steps(trained: pd.DataFrame) -> str:
@@ -125,18 +140,19 @@ def epochs(frame: pd.DataFrame, rows: list[str]) -> list[str]:
 
 
 def figure_key(lines: Table, panel: bool = False) -> str:
-    """What the marks of a figure mean, for those in it; `panel`: published figures have one."""
+    """Caption of a table's bars: the marks in it explained; `panel`: published figures have one."""
     cells = [cell for _, row in lines for cell in row]
     beside = [cell for cell in cells if cell.published]
     key = {
-        "error bars: one standard deviation": any(cell.n > 1 for cell in cells),
+        "error bars: one standard deviation": any(cell.spread for cell in cells),
         "diamonds: published": not panel and any(not cell.stand_in for cell in beside),
         "white: published": panel and bool(beside),
         "dotted: chance": any(cell.column.metric == "top1" for cell in cells),
         "†: collapsed in at least one seed": any(cell.collapsed for cell in cells),
     }
     said = "; ".join(words for words, there in key.items() if there)
-    return f"*The table as bars{' (' + said + ')' if said else ''}.*"
+    text = f"The table as bars{' (' + said + ')' if said else ''}."
+    return text + (" Stand-ins are drawn images." if any(cell.stand_in for cell in cells) else "")
 
 
 def what_was_run(view: dict[str, Any], frame: pd.DataFrame) -> str:
@@ -161,15 +177,15 @@ def what_was_run(view: dict[str, Any], frame: pd.DataFrame) -> str:
     return text
 
 
-def collapsed_runs(frame: pd.DataFrame) -> str:
+def collapsed_runs(frame: pd.DataFrame) -> tuple[str, ...]:
     """A list item per collapsed run, with the measures its evaluation handed on, if any."""
     bad = frame[frame.collapsed].drop_duplicates(["method", "seed", "stage", "metric"])
     items = []
     for (method, seed, stage), rows in bad.groupby(["method", "seed", "stage"], sort=False):
         measures = rows[rows.kind == "measure"].sort_values("metric")
         told = [f"{m} {v:.4g}" for m, v in zip(measures.metric, measures.value, strict=True)]
-        items.append(f"- {method}, seed {seed}, stage {stage}" + _after(told))
-    return "\n".join(items) or "None."
+        items.append(f"{method}, seed {seed}, stage {stage}" + _after(told))
+    return tuple(items)
 
 
 def _after(told: list[str]) -> str:

@@ -1,6 +1,7 @@
 """The cost table: a line per network and setting, and which methods have that network."""
 
 import csv
+import html
 import io
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pandas as pd
 from burn.artifacts import METRICS, read_json
 from burn.params import ParamsError
 from burn.report.collect import TEACHER, methods
+from burn.report.latex import escape, latex_table
+from burn.report.page import Grid, anchor, html_table
 from burn.report.rows import last_stages
-from burn.report.tables import latex_table, pipe_table, published
+from burn.report.tables import Table, pipe_table, published
 
 HEADS = ("network", "width", "pixels", "classes", "parameters (M)", "stored (MB)", "BOPs (1e8)",
          "FLOPs (1e8)", "OPs (1e8)", "published FLOPs", "published OPs")  # fmt: skip
@@ -107,8 +110,8 @@ def _cells(record: dict[str, Any]) -> list[str]:
     return [*setting, *millions, *operations, *beside]
 
 
-def tables(found: list[dict[str, Any]]) -> dict[str, str]:
-    """suffix -> content of tables/cost, and under "page" the table and its caption apart."""
+def grid(found: list[dict[str, Any]], out: Path) -> Grid:
+    """Write tables/cost into the folder `out`; returns it for the page."""
     body, owners = lines(found)
     said = "; ".join(f"{name}: {', '.join(who)}" for name, who in owners.items())
     caption = f"{CAPTION} Networks: {said}."
@@ -116,7 +119,36 @@ def tables(found: list[dict[str, Any]]) -> dict[str, str]:
         source = published()["reactnet_a", "imagenet", "cost", "ops_1e8"][1]
         caption += " " + COUNTED.format(source=source)
     align = [":--"] + ["--:"] * (len(HEADS) - 1)
-    markdown = pipe_table(list(HEADS), align, body) + f"\n*{caption}*\n"
-    spec = "l" + "r" * (len(HEADS) - 1)
-    latex = latex_table([list(HEADS)], "", body, spec, caption, "cost")
-    return {".csv": to_csv(found), ".md": markdown, ".tex": latex}
+    markdown = pipe_table(list(HEADS), align, body)
+    latex = latex_table(
+        [[escape(head) for head in HEADS]],
+        [list(map(escape, line)) for line in body],
+        1,
+        caption,
+        "cost",
+    )
+    texts = {".csv": to_csv(found), ".md": f"{markdown}\n*{caption}*\n", ".tex": latex}
+    for suffix, content in texts.items():
+        (out / "cost").with_suffix(suffix).write_text(content, encoding="utf-8")
+    linked = [
+        [anchor(html.escape(name), f"../cost/{owners[name][0]}/{METRICS}"), *map(html.escape, rest)]
+        for name, *rest in body
+    ]
+    return Grid(markdown, html_table(list(HEADS), linked), caption, "cost")
+
+
+def points(view: dict[str, Any], lines: Table, results: Path) -> list[dict[str, Any]]:
+    """What burn.report.plots.tradeoff draws: the first column of `lines`, a line per method and stage,
+    beside what that network costs at the size it was trained at."""
+    out = []
+    for row, cells in lines:
+        counts = read_json(place(results, row.method))["counts"]
+        precision = "fp" if row.stage == TEACHER else row.stage
+        count = next(c for c in counts if c["precision"] == precision)
+        if cells[0].n:
+            out.append(
+                {"method": row.method, "stage": row.stage, "last": row.final, "name": row.method}
+                | {"score": cells[0].mean, "spread": cells[0].spread}
+                | {"ops": count["ops"], "bytes": count["bytes"], "pixels": count["pixels"]}
+            )
+    return out

@@ -9,10 +9,8 @@ import pandas as pd
 
 from burn.params import STAGES
 from burn.report.collect import TEACHER, entry, is_random, methods
-from burn.report.tables import Column, Row, Table, table
+from burn.report.tables import HEADLINES, Column, Row, Table, table
 
-# The score a task is known by on a data set, the first it has; and what it is called in headings.
-HEADLINES = {"top1": "Top-1", "map": "mAP", "ap": "AP", "miou": "mIoU"}
 SHOTS = re.compile(r"(.*)_k(\d+)")  # a score from so many labels of each class
 
 
@@ -41,14 +39,9 @@ def columns(frame: pd.DataFrame, every: bool = False) -> list[Column]:
         label += " (stand-in)" if found.stand_in else ""
         metrics = scores(frame[frame.protocol == found.protocol])
         if out and metrics[0] != out[0].metric:
-            label += f", {headline(metrics[0])}"
+            label += f", {HEADLINES.get(metrics[0], metrics[0])}"
         out += [Column(label, found.protocol, m) for m in (metrics if every else metrics[:1])]
     return out
-
-
-def headline(metric: str) -> str:
-    """What a metric is called in a heading."""
-    return HEADLINES.get(metric, metric)
 
 
 def comparison_columns(frame: pd.DataFrame) -> list[Column]:
@@ -56,9 +49,10 @@ def comparison_columns(frame: pd.DataFrame) -> list[Column]:
     out = []
     for task in frame.task.unique():
         for column in columns(frame[frame.task == task]):
-            label, name = f"{task}: {column.label}", headline(column.metric)
-            label += "" if label.endswith(name) else f", {name}"
-            out.append(replace(column, label=label))
+            name = column.label.removesuffix(f", {column.headline}")
+            label = f"{task}: {name}, {column.headline}"
+            name = name.removesuffix(" (stand-in)")
+            out.append(replace(column, label=label, group=task, name=name))
     return out
 
 

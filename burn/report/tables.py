@@ -1,17 +1,22 @@
-"""Tables: one function fills the cells, three write them down (CSV, Markdown, LaTeX)."""
+"""Tables: one function fills the cells, others write them down (CSV, Markdown, HTML; LaTeX: latex)."""
 
 import csv
+import html
 import io
 import math
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
+from burn.report.page import anchor, html_table
+
 DIGITS = 2  # decimals shown, as the published figures have; the CSV has them all
 MISSING = "–"
+# The score a task is known by on a data set, the first it has; and what it is called in headings.
+HEADLINES = {"top1": "Top-1", "map": "mAP", "ap": "AP", "miou": "mIoU"}
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table."""
+    """One column of a table; in the comparison it is `name` among the columns of `group`."""
 
     label: str
     protocol: str
     metric: str
+    group: str = ""
+    name: str = ""
+
+    @property
+    def headline(self) -> str:
+        """What its metric is called in a heading."""
+        return HEADLINES.get(self.metric, self.metric)
 
 
 @dataclass
@@ -61,6 +73,12 @@ class Cell:
     source: str
     within: float = math.nan
     mark: str = ""  # best, second, or nothing
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation that is shown: over seeds; of one seed `within`; else 0."""
+        found = self.std if self.n > 1 else self.within
+        return 0.0 if math.isnan(found) else found
 
 
 Table = list[tuple[Row, list[Cell]]]
@@ -156,14 +174,12 @@ def to_csv(lines: Table) -> str:
     return out.getvalue()
 
 
-def _show(cell: Cell, style: dict[str, str]) -> str:
+def show(cell: Cell, style: dict[str, str]) -> str:
     if not cell.n:
         return style["missing"]
     text = style[cell.mark].format(f"{cell.mean:.{DIGITS}f}")
-    if cell.n > 1:
-        text += f" {style['pm']} {cell.std:.{DIGITS}f}"
-    elif not math.isnan(cell.within):
-        text += f" {style['pm']} {cell.within:.{DIGITS}f}"
+    if cell.n > 1 or not math.isnan(cell.within):
+        text += f" {style['pm']} {cell.spread:.{DIGITS}f}"
     return text + (style["dagger"] if cell.collapsed else "")
 
 
@@ -185,7 +201,7 @@ def to_markdown(lines: Table, heads: tuple[str, ...], beside: bool = True) -> st
     for row, cells in lines:
         line = list(row.keys)
         for cell, with_published in zip(cells, shown, strict=True):
-            line += [_show(cell, MARKDOWN), cell.published][: 1 + with_published]
+            line += [show(cell, MARKDOWN), cell.published][: 1 + with_published]
         body.append(line)
     return pipe_table(top, rule, body)
 
@@ -195,78 +211,30 @@ def pipe_table(top: list[str], rule: list[str], body: list[list[str]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in (top, rule, *body))
 
 
-SPECIAL = {c: "\\" + c for c in "%_&#${}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "†": r"$^\dagger$",
-    "–": "--",
-    "×": r"$\times$",
-}
+HTML = {"": "{}", "best": "<b>{}</b>", "second": "<u>{}</u>"}
+HTML |= {"pm": "±", "dagger": "†", "missing": MISSING}
 
 
-def escape(text: str) -> str:
-    """`text` as LaTeX prints it."""
-    return re.sub("[" + re.escape("".join(SPECIAL)) + "]", lambda m: SPECIAL[m[0]], text)
-
-
-LATEX = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}"}
-LATEX |= {"pm": r"$\pm$", "dagger": r"$^\dagger$", "missing": "--"}
-
-
-def to_latex(
-    lines: Table, heads: tuple[str, ...], caption: str, label: str, beside: bool = True
+def to_html(
+    lines: Table,
+    heads: tuple[str, ...],
+    link: Callable[[Row, Cell], str],
+    beside: bool = True,
 ) -> str:
-    r"""A `table` environment to \input; the document needs \usepackage{booktabs}."""
+    """The table for the HTML page; every number leads to `link(row, cell)`."""
     columns = lines[0][1]
     shown = [beside and has_published(lines, j) for j in range(len(columns))]
-    top, second, rules = [""] * len(heads), [escape(h) for h in heads], []
-    at = len(heads) + 1
+    top = [html.escape(head) for head in heads]
     for cell, with_published in zip(columns, shown, strict=True):
-        width = 1 + with_published
-        top.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(cell.column.label)}}}")
-        second += ["ours", "published"][:width]
-        rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
-        at += width
-    top_lines = [top, second]
-    if not any(shown):  # nothing to tell apart: one line of headings is enough
-        top_lines, rules = [[*second[: len(heads)], *top[len(heads) :]]], []
+        top += [html.escape(cell.column.label), '<span class="published">published</span>'][
+            : 1 + with_published
+        ]
     body = []
     for row, cells in lines:
-        line = [escape(key) for key in row.keys]
+        line = [html.escape(key) for key in row.keys]
         for cell, with_published in zip(cells, shown, strict=True):
-            line += [_show(cell, LATEX), cell.published][: 1 + with_published]
+            grey = f'<span class="published" title="{html.escape(cell.source)}">{cell.published}</span>'
+            text = show(cell, HTML)
+            line += [anchor(text, link(row, cell)) if cell.n else text, grey][: 1 + with_published]
         body.append(line)
-    spec = "l" * len(heads) + "r" * (at - 1 - len(heads))
-    return latex_table(top_lines, "".join(rules), body, spec, caption, label)
-
-
-def latex_table(
-    top: list[list[str]], rules: str, body: list[list[str]], spec: str, caption: str, label: str
-) -> str:
-    """The environment around lines of LaTeX cells; `rules` go under the first line of headings."""
-
-    def rows(many: list[list[str]]) -> list[str]:
-        return ["    " + " & ".join(line) + r" \\" for line in many]
-
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs}",
-            r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{escape(caption)}}}",
-            rf"  \label{{tab:{label}}}",
-            rf"  \begin{{tabular}}{{{spec}}}",
-            r"    \toprule",
-            *rows(top[:1]),
-            *(["    " + rules] if rules else []),
-            *rows(top[1:]),
-            r"    \midrule",
-            *rows(body),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    return html_table(top, body, len(heads))

@@ -35,11 +35,13 @@ rule report:
             category="Figures",
         ),
         report(
-            "<results>/report/report.md",
+            "<results>/report/report.html",
             caption="../report/report.rst",
             category="Report",
         ),
+        "<results>/report/report.md",
         "<results>/report/metrics.json",
+        directory("<results>/report/metrics"),
     params:
         view=reads("report"),
     log:

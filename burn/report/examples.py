@@ -1,0 +1,175 @@
+"""Pictures of what networks find: detections, masks, nearest neighbours.
+
+Drawn from what evaluations kept of themselves in predictions.npz, so no data set is needed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from burn.pictures import decode
+from burn.report.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PALETTE,
+    PINK,
+    RED,
+    SKY,
+    WIDTH,
+    YELLOW,
+    canvas,
+)
+
+TRUTH = "truth"
+VOID = 255
+BOXES = (ORANGE, SKY, PINK, YELLOW, GREEN, RED, BLUE)  # seen on most photographs
+Kept = dict[str, np.ndarray]  # of predictions.npz, by the names the task gave
+
+
+def kept(path: Path, stage: str) -> Kept:
+    """What an evaluation kept of `stage`, without that in the names; empty if it kept nothing."""
+    if not path.exists():
+        return {}
+    with np.load(path) as found:
+        own = {
+            name.partition(".")[2]: found[name] for name in found if name.startswith(f"{stage}.")
+        }
+    return own
+
+
+def detections(found: dict[str, Kept], base: Path) -> None:
+    """Draw the objects of some test images, and below what each method found.
+
+    found: name -> see burn.tasks.detection.examples. Of each method as many detections as there are
+    objects, the surest.
+    """
+    first = next(iter(found.values()))
+    classes, pictures = first["classes"].tolist(), _pictures(first)
+    with _sheet(base, [TRUTH, *found], len(pictures)) as (figure, axes):
+        for n, picture in enumerate(pictures):
+            truth = first["truth"][first["truth"][:, 0] == n, 1:]
+            _boxes(axes[0, n], picture, truth)
+            for line, own in zip(axes[1:], found.values(), strict=True):
+                mine = own["found"][own["found"][:, 0] == n, 1:]
+                _boxes(line[n], picture, mine[np.argsort(-mine[:, 5], kind="stable")][: len(truth)])
+        seen = sorted({int(c) for c in first["truth"][:, 1]})
+        _key(figure, [(classes[c], _colour(c)) for c in seen])
+
+
+def masks(found: dict[str, Kept], base: Path) -> None:
+    """Draw some test images, their masks, and below what each method found.
+
+    found: name -> see burn.tasks.segmentation.examples.
+    """
+    first = next(iter(found.values()))
+    classes, pictures = first["classes"].tolist(), _pictures(first)
+    colours, seen = _paint(len(classes)), set()
+    with _sheet(base, ["image", TRUTH, *found], len(pictures)) as (figure, axes):
+        for n, picture in enumerate(pictures):
+            axes[0, n].imshow(picture)
+            columns = [first[f"truth{n}"], *(own[f"found{n}"] for own in found.values())]
+            for line, content in zip(axes[1:], columns, strict=True):
+                mask = decode(content)
+                line[n].imshow(colours[mask])
+                seen |= {int(c) for c in np.unique(mask) if c != VOID}
+        _key(figure, [(classes[c], tuple(colours[c] / 255)) for c in sorted(seen)])
+
+
+def neighbours(found: dict[str, Kept], base: Path) -> None:
+    """Draw some test images, and beside them the training images nearest to each by each method.
+
+    found: name -> see burn.tasks.linear.neighbours. Frames say whether the class is the same.
+    """
+    first = next(iter(found.values()))
+    queries, across = first["labels"].shape
+    spec = {"width_ratios": [1, *([across - 1] * len(found))]}
+    with canvas(base, 2 * WIDTH, 0.45 + 0.27 * queries) as figure:
+        panels = figure.subplots(1, 1 + len(found), gridspec_kw=spec)
+        side = decode(first["neighbours"]).shape[0] // queries
+        _tiles(panels[0], decode(first["neighbours"])[:, :side], side, None)
+        panels[0].set_title("query")
+        for ax, (name, own) in zip(panels[1:], found.items(), strict=True):
+            same = own["labels"][:, 1:] == own["labels"][:, :1]
+            _tiles(ax, decode(own["neighbours"])[:, side:], side, same)
+            ax.set_title(f"{name}\n{same.sum()} of {same.size}")
+
+
+def _tiles(ax: Any, mosaic: np.ndarray, side: int, same: np.ndarray | None) -> None:
+    """Squares with gaps between them; thick blue frames where `same`, thin orange ones elsewhere."""
+    from matplotlib.patches import Rectangle
+
+    gap = max(2, side // 8)
+    rows, columns = mosaic.shape[0] // side, mosaic.shape[1] // side
+    for r in range(rows):
+        for c in range(columns):
+            x, y = c * (side + gap), r * (side + gap)
+            tile = mosaic[r * side : (r + 1) * side, c * side : (c + 1) * side]
+            ax.imshow(tile, extent=(x, x + side, y + side, y))
+            if same is not None:
+                look = {"ec": BLUE, "lw": 1.2} if same[r, c] else {"ec": ORANGE, "lw": 0.5}
+                ax.add_patch(Rectangle((x, y), side, side, fill=False, **look))
+    ax.set_xlim(-gap / 2, columns * (side + gap) - gap / 2)
+    ax.set_ylim(rows * (side + gap) - gap / 2, -gap / 2)
+    ax.set_axis_off()
+
+
+def _pictures(own: Kept) -> list[np.ndarray]:
+    return [decode(own[f"picture{n}"]) for n in range(sum(k.startswith("picture") for k in own))]
+
+
+@contextmanager
+def _sheet(base: Path, names: list[str], count: int) -> Iterator[tuple[Any, Any]]:
+    """A figure and its axes: a line of squares per name, a column per picture."""
+    side = (WIDTH - 0.3) / count
+    with canvas(base, WIDTH, 0.35 + side * len(names)) as figure:
+        axes = figure.subplots(len(names), count, squeeze=False)
+        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+        for ax in axes.flatten():
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.spines[:].set_visible(False)
+        for line, name in zip(axes, names, strict=True):
+            line[0].set_ylabel(name)
+        yield figure, axes
+
+
+def _boxes(ax: Any, picture: np.ndarray, boxes: np.ndarray) -> None:
+    from matplotlib.patches import Rectangle
+
+    ax.imshow(picture)
+    for label, x1, y1, x2, y2 in boxes[:, :5].tolist():
+        look = {"ec": _colour(int(label)), "lw": 0.9, "fill": False}
+        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **look))
+
+
+def _colour(number: int) -> str:
+    return BOXES[number % len(BOXES)]
+
+
+def _paint(classes: int) -> np.ndarray:
+    """uint8 (256, 3): a colour for each value of a mask; 0 is black, ignored pixels are white."""
+    import matplotlib
+    from matplotlib.colors import to_rgb
+
+    colours = [to_rgb(colour) for colour in PALETTE if colour != BLACK]
+    if classes - 1 > len(colours):  # neighbours far apart in a map of even lightness
+        order = sorted(range(classes - 1), key=lambda i: i * 0.618034 % 1)
+        steps = np.linspace(0.1, 1, classes - 1)
+        colours = [matplotlib.colormaps["viridis"](steps[i])[:3] for i in np.argsort(order)]
+    table = np.full((256, 3), 255, np.uint8)
+    table[0] = 0
+    table[1:classes] = np.round(255 * np.array(colours[: classes - 1]))
+    return table
+
+
+def _key(figure: Any, names: list[tuple[str, Any]]) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(fc=colour, ec="black", lw=0.3, label=name) for name, colour in names]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=6,
+                  handlelength=1, columnspacing=1)  # fmt: skip
