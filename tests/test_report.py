@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -410,6 +411,74 @@ def test_page_has_title_tables_and_figure(results, drawn):
         "| burn | imagenet (stand-in) | 51.00 | 62.29 | -11.29 | not the real set, reduced budget |"
         in page
     )
+
+
+class Links(HTMLParser):
+    """Addresses on a page, and the text of the links in the cells of its tables."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.anchors, self.others, self.cells, self.at = [], [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if tag == "a":
+            self.anchors.append(found["href"])
+            self.at = found["href"]
+        self.others += [found[key] for key in ("src", "data") if key in found]
+        assert tag not in ("script", "link", "iframe")
+
+    def handle_endtag(self, tag):
+        if tag == "a":
+            self.at = None
+
+    def handle_data(self, text):
+        if self.at and re.match(r"\d+\.\d\d", text):
+            self.cells.append((text, self.at))
+
+
+def test_the_html_page_needs_no_other_file_and_every_number_leads_to_its_node(results, drawn):
+    out = made(results, make_view(seeds=[0]))
+    text = (out / "report.html").read_text(encoding="utf-8")
+    found = Links(text)
+    assert "url(" not in text and "@import" not in text
+    assert found.others and all(
+        src.startswith("data:image/png;base64,iVBOR") for src in found.others
+    )
+    for href in found.anchors:
+        if href.startswith("#"):
+            assert f'id="{href[1:]}"' in text
+        else:
+            assert not href.startswith(("/", "http")) and (out / href).exists(), href
+    burn = "../eval/linear-imagenet/burn/seed0/metrics.json"
+    assert ("50.00", burn) in found.cells
+    assert {h for t, h in found.cells if t == "60.00"} == {
+        "../eval/linear-imagenet/supervised/seed0/metrics.json"
+    }
+    assert '<span class="published" title="BURN README (CVPR 2022)">62.29</span>' in text
+    several = Links((made(results, name="many") / "report.html").read_text(encoding="utf-8"))
+    assert ("51.00", "../eval/linear-imagenet/burn/") in several.cells
+
+
+def test_the_page_says_what_ran_where_and_with_which_parameters(results):
+    folder = results / "teacher" / "seed1"
+    told = {"params": {"teacher": {"queue": 4242}, "augment": {"size": 32}}, "python": "3.11.7",
+            "versions": {"torch": "2.6"}, "device": "a machine", "commit": "abc",
+            "finished": "2026-01-02T03:04:05+00:00"}  # fmt: skip
+    (folder / "provenance.json").write_text(json.dumps(told))
+    stale = results / "pretrain" / "gone" / "seed0" / "real"
+    stale.mkdir(parents=True)
+    (stale / "provenance.json").write_text(json.dumps(told | {"device": "another"}))
+    text = (made(results) / "report.html").read_text(encoding="utf-8")
+    for word in (
+        "Python 3.11.7, torch 2.6",
+        "<td class=name>abc</td>",
+        "a machine",
+        "2026-01-02T03:04",
+    ):
+        assert word in text, word
+    assert "queue: 4242" in text and "pretrain_on: imagenet" in text and "another" not in text
 
 
 def test_latex_is_balanced_booktabs_and_escaped(results):

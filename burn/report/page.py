@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from burn.report.style import DPI
+
 
 @dataclass(frozen=True)
 class Prose:
@@ -80,9 +82,11 @@ def _kind(block: Any) -> str:
 
 
 def _embedded(folder: Path):
-    def source(name: str) -> str:
+    def source(name: str) -> tuple[str, float]:
+        """The figure as an address that holds it, and its width in inches."""
         content = (folder / "figures" / f"{name}.png").read_bytes()
-        return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+        width = int.from_bytes(content[16:20], "big") / DPI
+        return f"data:image/png;base64,{base64.b64encode(content).decode()}", width
 
     return source
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+DPI = 300  # of PNG
 WIDTH = 3.3  # inches: a column of a two-column journal; a page is twice that
 # Okabe & Ito's colours, told apart by most colour-blind readers; then again, hatched or dashed. Yellow
 # is last: a line of it is hard to see on white.
@@ -56,7 +57,7 @@ def save(figure: Any, base: Path) -> None:
     """Write base.pdf and base.png."""
     none = {"CreationDate": None, "Creator": None, "Producer": None}
     figure.savefig(base.with_suffix(".pdf"), metadata=none)
-    figure.savefig(base.with_suffix(".png"), dpi=300, metadata={"Software": None})
+    figure.savefig(base.with_suffix(".png"), dpi=DPI, metadata={"Software": None})
 
 
 def turn(method: str, methods: list[str], plain: set[str]) -> tuple[str, int, int]:
