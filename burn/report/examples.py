@@ -50,15 +50,17 @@ def detections(found: dict[str, Kept], base: Path) -> None:
     """
     first = next(iter(found.values()))
     classes, pictures = first["classes"].tolist(), _pictures(first)
+    seen = {int(c) for c in first["truth"][:, 1]}
     with _sheet(base, [TRUTH, *found], len(pictures)) as (figure, axes):
         for n, picture in enumerate(pictures):
             truth = first["truth"][first["truth"][:, 0] == n, 1:]
             _boxes(axes[0, n], picture, truth)
             for line, own in zip(axes[1:], found.values(), strict=True):
                 mine = own["found"][own["found"][:, 0] == n, 1:]
-                _boxes(line[n], picture, mine[np.argsort(-mine[:, 5], kind="stable")][: len(truth)])
-        seen = sorted({int(c) for c in first["truth"][:, 1]})
-        _key(figure, [(classes[c], _colour(c)) for c in seen])
+                mine = mine[np.argsort(-mine[:, 5], kind="stable")][: len(truth)]
+                _boxes(line[n], picture, mine)
+                seen |= {int(c) for c in mine[:, 0]}
+        _key(figure, [(classes[c], _colour(c)) for c in sorted(seen)])
 
 
 def masks(found: dict[str, Kept], base: Path) -> None:
@@ -152,18 +154,18 @@ def _colour(number: int) -> str:
 
 
 def _paint(classes: int) -> np.ndarray:
-    """uint8 (256, 3): a colour for each value of a mask; 0 is black, ignored pixels are white."""
-    import matplotlib
+    """uint8 (256, 3): a colour for each value of a mask; 0 is black, ignored pixels are white.
+
+    Beyond the palette its colours come again, darker each time.
+    """
     from matplotlib.colors import to_rgb
 
-    colours = [to_rgb(colour) for colour in PALETTE if colour != BLACK]
-    if classes - 1 > len(colours):  # neighbours far apart in a map of even lightness
-        order = sorted(range(classes - 1), key=lambda i: i * 0.618034 % 1)
-        steps = np.linspace(0.1, 1, classes - 1)
-        colours = [matplotlib.colormaps["viridis"](steps[i])[:3] for i in np.argsort(order)]
+    bright = [to_rgb(colour) for colour in PALETTE if colour != BLACK]
     table = np.full((256, 3), 255, np.uint8)
     table[0] = 0
-    table[1:classes] = np.round(255 * np.array(colours[: classes - 1]))
+    for n in range(classes - 1):
+        again, number = divmod(n, len(bright))
+        table[1 + n] = np.round(255 * np.array(bright[number]) * 0.5**again)
     return table
 
 

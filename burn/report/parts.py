@@ -141,11 +141,13 @@ def _shots(report: Report, frame: pd.DataFrame, lines: Table, task: str) -> list
 
 
 def _pictures(report: Report, frame: pd.DataFrame, task: str) -> list[Picture]:
-    """What networks find on the first data set of a task, as far as evaluations kept it."""
+    """What networks find, as far as evaluations kept it: on the set they were pretrained on, or else on
+    the task's first."""
     view, last = report.view, last_stages(frame)
     (key, draw, said), seed = SEEN[task], view["seeds"][0]
     file = {m: "" if m == TEACHER else entry(view, m).file for m in methods(view, "main")}
-    for protocol in frame.protocol.unique():
+    sets = frame.drop_duplicates("protocol").set_index("protocol").dataset
+    for protocol in sorted(sets.index, key=lambda p: sets[p] != view["pretrain_on"]):
         found = {}
         for method in (m for m in file if file[m] not in UNSEEN):
             path = place(report.results, protocol, method, seed).with_name(PREDICTIONS)
