@@ -48,7 +48,7 @@ def to_snakemake() -> None:
         stage = next(iter(changed))
         what, absent = _difference(changed[stage][0])
         command = "dvc pull, or dvc repro" if absent else "dvc repro"
-        _refuse(f"{stage}: {what}", f"{len(changed)} stages differ", command)
+        _refuse(f"{stage}: {what}", f"stages that differ: {len(changed)}", command)
     _touch()
 
 
@@ -60,7 +60,7 @@ def _check_outputs(workflow, jobs) -> None:
     unknown = [output for output, record in made.items() if record is None]
     if unknown:
         what = f"{unknown[0]}: Snakemake has not made it here"
-        _refuse(what, f"{len(unknown)} such files", f"dvc repro, or {RUN} --forceall")
+        _refuse(what, f"files: {len(unknown)}", f"dvc repro, or {RUN} --forceall")
     read = {}
     for record in made.values():
         for file, checksum in (record.input_checksums or {}).items():
@@ -79,23 +79,30 @@ def _check_outputs(workflow, jobs) -> None:
         what = f"{changed[0]}: altered since it was made"
         again = " ".join(next(o for o in job.output if o in changed)
                          for job in jobs if not set(changed).isdisjoint(job.output))  # fmt: skip
-        _refuse(what, f"{len(changed)} such files", f"{RUN} --forcerun {again}")
+        _refuse(what, f"files: {len(changed)}", f"{RUN} --forcerun {again}")
 
 
 def _check_nothing_to_run(workflow, jobs) -> None:
-    def unfinished(job):
-        return workflow.async_run(workflow.persistence.incomplete(job))
+    """Refuses what Snakemake would run, and outputs that it does not miss as nothing waits for them."""
 
-    run = [job for job in jobs if workflow.dag.needrun(job) or unfinished(job)]
+    def whole(job):
+        unfinished = workflow.async_run(workflow.persistence.incomplete(job))
+        return not unfinished and all(Path(output).exists() for output in job.output)
+
+    planned = [job for job in jobs if workflow.dag.needrun(job)]
+    run = planned or [job for job in jobs if not whole(job)]
     if run:
         first = next((job for job in run if workflow.dag.reason(job)), run[0])
-        what = f"{_node(first)}: {_reason(workflow.dag.reason(first))}"
-        _refuse(what, f"{len(run)} of {len(jobs)} steps to run", RUN)
+        what = f"{_node(first)}: {_reason(first, workflow.dag)}"
+        again = "" if planned else f" --forcerun {' '.join(map(_node, run))}"
+        _refuse(what, f"steps to run: {len(run)} of {len(jobs)}", RUN + again)
 
 
-def _reason(reason) -> str:
-    if reason.missing_output:
-        return f"{Path(min(reason.missing_output)).name} is missing"
+def _reason(job, dag) -> str:
+    reason = dag.reason(job)
+    missing = [Path(output).name for output in job.output if not Path(output).exists()]
+    if missing:
+        return f"{missing[0]} is missing"
     if reason.params_changed:
         sides = [reason.params_changed.only_old, reason.params_changed.only_new]
         old, new = ([ast.literal_eval(text) for text in side] for side in sides)
