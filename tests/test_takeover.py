@@ -71,7 +71,9 @@ def test_snakemake_takes_over_in_a_fresh_clone(smoke_runs, smoke_params, tmp_pat
         subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, check=True)
     code, said = take_over(clone, "snakemake")
     assert (code, said.count("\n")) == (2, 1)
-    assert "data.safetensors is not in cache (" in said and said.endswith("; run: dvc pull, or dvc repro\n")
+    assert "data.safetensors is not in cache (" in said and said.endswith(
+        "; run: dvc pull, or dvc repro\n"
+    )
     subprocess.run(["dvc", "pull"], cwd=clone, env=ENVIRONMENT, capture_output=True, check=True)
     assert take_over(clone, "snakemake") == (0, "")
     check_taken(clone, smoke_params)
