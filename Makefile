@@ -6,10 +6,10 @@ BIN := .venv/bin
 SETUP := $(BIN)/.setup
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help all dvc test lint lock
+.PHONY: help all dvc to-dvc to-snakemake test lint lock
 
 help:
-	@awk -F ': .*## ' '/^[a-z]+: .*## / {printf "make %-5s %s\n", $$1, $$2}' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 all: $(SETUP)  ## run the experiment of params.yaml with Snakemake, on all cores
 	$(BIN)/snakemake --cores all all $(ARGS)
@@ -24,6 +24,12 @@ dvc: $(SETUP)  ## run it with DVC instead
 		rm -f .dvc/tmp/rwlock; \
 	fi; \
 	$(BIN)/dvc repro $(ARGS)
+
+to-dvc: $(SETUP)  ## let DVC take over what Snakemake has finished
+	$(BIN)/python -m burn take-over dvc
+
+to-snakemake: $(SETUP)  ## let Snakemake take over what DVC has finished or pulled
+	$(BIN)/python -m burn take-over snakemake
 
 test: $(SETUP)  ## run the tests
 	$(BIN)/pytest $(ARGS)

@@ -87,6 +87,13 @@ def use(args, p):
     apply(args.params, args.overlay)
 
 
+def take_over(args, _):
+    """Let the other engine take what one has finished for done: dvc after Snakemake, or back."""
+    from burn import takeover
+
+    {"dvc": takeover.to_dvc, "snakemake": takeover.to_snakemake}[args.engine]()
+
+
 def _relaunch(p) -> None:
     if p.machine.gpus > 1:
         from burn.machine import relaunch
@@ -136,6 +143,7 @@ STEPS = {
     import_checkpoint: ("input", "format", "precision", "out"),
     use: ("overlay",),
     compare: ("run_a", "run_b"),
+    take_over: ("engine",),
 }
 
 
@@ -148,10 +156,15 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=step)
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
                          help="show tracebacks")  # fmt: skip
-        sub.add_argument("--params", default="params.yaml", help="default: params.yaml")
+        sub.set_defaults(params="params.yaml")
+        if step is not take_over:  # both engines read the one in force
+            sub.add_argument("--params", default="params.yaml", help="default: params.yaml")
         for name in names:
             if name in POSITIONAL:
                 sub.add_argument(name, type=Path, help=POSITIONAL[name])
+                continue
+            if name == "engine":
+                sub.add_argument(name, choices=("dvc", "snakemake"), help="which takes over")
                 continue
             options = {"required": True} | ARGUMENTS.get(name, {})
             if name == "protocol":  # a name when one is written, a folder when it is read

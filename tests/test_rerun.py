@@ -7,7 +7,6 @@ is asked for its plan; DVC for what changed, since it finds out about later stag
 import copy
 import json
 import os
-import shutil
 import subprocess
 from contextlib import contextmanager
 
@@ -202,24 +201,3 @@ def test_a_source_file_edited_and_restored_reruns_nothing(smoke_runs):
         os.utime(folder / "burn/losses.py")
     assert graphs.snakemake(smoke_runs.snakemake)[1] == set()
     assert graphs.dvc_status(smoke_runs.dvc) == set()
-
-
-@pytest.mark.parametrize(
-    ("engine", "command"),
-    [
-        ("snakemake", ["dvc", "commit", "--force"]),
-        ("dvc", ["snakemake", "--touch", "--forceall", "--cores", "1"]),
-    ],
-)
-def test_the_other_engine_takes_over(smoke_runs, smoke_params, tmp_path, engine, command):
-    folder = tmp_path / "repo"
-    shutil.copytree(getattr(smoke_runs, engine), folder, symlinks=True)
-    subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, check=True)
-    after = copy.deepcopy(smoke_params)
-    after["train"]["lr"] = 0.00375
-    graph, changed = changed_by_params(smoke_params, after)
-    assert graphs.snakemake(folder)[1] == set()
-    assert graphs.dvc_status(folder) == set()
-    graphs.write_params(folder, after)
-    assert graphs.snakemake(folder)[1] == graphs.downstream(graph, changed)
-    assert graphs.dvc_status(folder) == changed
