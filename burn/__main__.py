@@ -157,7 +157,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
                          help="show tracebacks")  # fmt: skip
         sub.set_defaults(params="params.yaml")
-        if step is not take_over:  # both engines read the one in force
+        if step not in (take_over, compare):  # the engines read the one in force
             sub.add_argument("--params", default="params.yaml", help="default: params.yaml")
         for name in names:
             if name in POSITIONAL:
