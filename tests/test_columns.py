@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_report import TOP1, evaluation, find, grid, lines_of, made, make_view, put, results
+from test_report import TOP1, blank, evaluation, find, grid, lines_of, made, make_view, put, results
 
 from burn.params import ParamsError, Protocol
 
@@ -78,7 +78,7 @@ def test_figures_of_every_task_have_its_headlines(results, monkeypatch):
     drawn = {}
 
     def keep(lines, label, base, plain):
-        base.with_suffix(".png").write_bytes(b"")
+        blank(base)
         drawn[base.name] = label, [cell.column.metric for cell in lines[0][1]], plain
 
     monkeypatch.setattr("burn.report.parts.bars", keep)

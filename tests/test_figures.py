@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from test_columns import view_of
-from test_report import STAGES, drawn, made, make_view, place, results  # noqa: F401
+from test_report import STAGES, blank, drawn, made, make_view, place, results  # noqa: F401
 
 from burn.pictures import encode
 from burn.report import examples
@@ -17,7 +17,7 @@ def figures(monkeypatch):
     found = {}
 
     def keep(figure, base):
-        base.with_suffix(".png").write_bytes(b"")
+        blank(base)
         found[base.name] = figure
 
     monkeypatch.setattr("burn.report.style.save", keep)

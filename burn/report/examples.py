@@ -73,11 +73,11 @@ def masks(found: dict[str, Kept], base: Path) -> None:
     colours, seen = _paint(len(classes)), set()
     with _sheet(base, ["image", TRUTH, *found], len(pictures)) as (figure, axes):
         for n, picture in enumerate(pictures):
-            axes[0, n].imshow(picture)
+            axes[0, n].imshow(picture, interpolation="nearest")
             columns = [first[f"truth{n}"], *(own[f"found{n}"] for own in found.values())]
             for line, content in zip(axes[1:], columns, strict=True):
                 mask = decode(content)
-                line[n].imshow(colours[mask])
+                line[n].imshow(colours[mask], interpolation="nearest")
                 seen |= {int(c) for c in np.unique(mask) if c != VOID}
         _key(figure, [(classes[c], tuple(colours[c] / 255)) for c in sorted(seen)])
 
@@ -111,7 +111,7 @@ def _tiles(ax: Any, mosaic: np.ndarray, side: int, same: np.ndarray | None) -> N
         for c in range(columns):
             x, y = c * (side + gap), r * (side + gap)
             tile = mosaic[r * side : (r + 1) * side, c * side : (c + 1) * side]
-            ax.imshow(tile, extent=(x, x + side, y + side, y))
+            ax.imshow(tile, extent=(x, x + side, y + side, y), interpolation="nearest")
             if same is not None:
                 look = {"ec": BLUE, "lw": 1.2} if same[r, c] else {"ec": ORANGE, "lw": 0.5}
                 ax.add_patch(Rectangle((x, y), side, side, fill=False, **look))
@@ -143,7 +143,7 @@ def _sheet(base: Path, names: list[str], count: int) -> Iterator[tuple[Any, Any]
 def _boxes(ax: Any, picture: np.ndarray, boxes: np.ndarray) -> None:
     from matplotlib.patches import Rectangle
 
-    ax.imshow(picture)
+    ax.imshow(picture, interpolation="nearest")
     for label, x1, y1, x2, y2 in boxes[:, :5].tolist():
         look = {"ec": _colour(int(label)), "lw": 0.9, "fill": False}
         ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **look))
