@@ -5,7 +5,7 @@ import re
 from burn.report.tables import Table, has_published, show
 
 PACKAGES = ("booktabs", "graphicx", "xcolor")
-WIDE = 8  # columns; a table of more is shrunk to the width of the text, across both columns
+WIDE = 5  # columns; a table of more goes across both, shrunk to the width of the text
 
 SPECIAL = {c: "\\" + c for c in "%_&#${}"} | {
     "\\": r"\textbackslash{}",
