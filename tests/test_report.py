@@ -340,6 +340,15 @@ def test_stages_table_has_a_line_per_trained_stage(results):
     assert published == ["binary"]  # a published figure is of the finished network
 
 
+def test_transfer_is_to_the_sets_not_pretrained_on(results):
+    out = made(results)
+    assert grid(out / "tables/transfer.md")[0] == ["method", "cifar10"]
+    rows = {row[0]: row[1] for row in grid(out / "tables/transfer.md")}
+    assert rows["burn"] == "<ins>46.00</ins> ± 1.00"
+    alone = made(results, make_view(protocols=["linear-imagenet"]), "alone")
+    assert not (alone / "tables/transfer.md").exists()
+
+
 def test_a_removed_method_leaves_no_trace(results):
     out = made(results)  # the folder with s2bnn in it is replaced, not added to
     assert "s2bnn" in (out / "report.md").read_text(encoding="utf-8")
@@ -553,7 +562,7 @@ def test_latex_compiles(results, monkeypatch):
     out = made(results, with_two_tasks(results))
     assert r"\resizebox" in (out / "tables/comparison.tex").read_text()
     inputs = "".join(rf"\input{{{path}}}" for path in sorted(out.glob("tables/*.tex")))
-    assert inputs.count("input") == 5
+    assert inputs.count("input") == 6
     head = rf"\documentclass[twocolumn]{{article}}\usepackage{{{','.join(PACKAGES)}}}\begin{{document}}"
     (results / "all.tex").write_text(head + inputs + r"\end{document}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
@@ -628,6 +637,6 @@ def test_two_runs_write_the_same_bytes(results, drawn):
 
     first, second = files(out), files(other)
     assert {"report.md", "metrics.json", "figures/linear.pdf", "figures/linear.png"} <= set(first)
-    # pages, numbers; figures (linear, cost, curves); tables (linear, stages, cost, differences)
-    assert len(first) == 2 + 3 + 3 * 2 + 3 * 3 + 1
+    # pages, numbers; figures (linear, cost, curves); tables (linear, transfer, stages, cost, differences)
+    assert len(first) == 2 + 3 + 3 * 2 + 3 * 4 + 1
     assert {k for k in first if first[k] != second.get(k)} == set() and len(first) == len(second)

@@ -16,7 +16,7 @@ def report(view: dict, results: Path, out: Path) -> None:
 
     `view` is burn.params.view(params, "report"). Makes tables/<task>.{csv,md,tex} and
     figures/<task>.{pdf,png} for each task, and <task>_k where it has scores from k images, and of all
-    tasks, if there are several, `comparison`; `stages`, `ablation`, `cost`; tables/differences.csv,
+    tasks, if there are several, `comparison`; `transfer`, `stages`, `ablation`, `cost`; tables/differences.csv,
     where there are any; figures of training and of what evaluations kept to be seen; report.md,
     report.html (in one file, all it shows), metrics/<protocol>.json (method -> mean, in percent) and
     metrics.json, the same of all. Raises ParamsError where a result is missing.

@@ -125,6 +125,22 @@ def task(report: Report, frame: pd.DataFrame, task: str) -> Section:
     return Section(title, blocks)
 
 
+def transfer(report: Report, frame: pd.DataFrame) -> Section | None:
+    """Table of the main task on data sets that the networks were not pretrained on, if on others too."""
+    view = report.view
+    away = frame[frame.dataset != view["pretrain_on"]]
+    if away.empty or len(away) == len(frame):
+        return None
+    shown, full = (
+        table(away, final_rows(view, away), columns(away, every)) for every in (False, True)
+    )
+    caption = " ".join(
+        [f"Transfer by linear evaluation: {measured(shown)} (%) on data sets not seen in pretraining.",
+         *reading(view, away, shown), *budget(view, away, methods(view, "main"))]
+    )  # fmt: skip
+    return Section("Transfer", [report.save("transfer", full, shown, ("method",), caption)])
+
+
 def _shots(report: Report, frame: pd.DataFrame, lines: Table, task: str) -> list:
     """A task's table and figure from k images of each class."""
     heads, metric = ("data set", "method"), name(scores(frame)[0])

@@ -53,6 +53,8 @@ def sections(report: parts.Report, frame: pd.DataFrame) -> list[Section]:
         found.append(parts.comparison(report, main))
     for task in tasks:
         found.append(parts.task(report, main[main.task == task], task))
+        if task == parts.MAIN:
+            found.append(parts.transfer(report, main[main.task == task]))
     found.append(parts.stages(report, main[main.task == parts.MAIN]))
     if parts.MAIN in ablation.task.values:
         found.append(parts.ablation(report, ablation[ablation.task == parts.MAIN]))
