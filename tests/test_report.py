@@ -478,7 +478,7 @@ def test_the_html_page_needs_no_other_file_and_every_number_leads_to_its_node(re
 def test_the_page_says_what_ran_where_and_with_which_parameters(results):
     folder = results / "teacher" / "seed1"
     told = {"params": {"teacher": {"queue": 4242}, "augment": {"size": 32}}, "python": "3.11.7",
-            "versions": {"torch": "2.6"}, "device": "a machine", "commit": "abc",
+            "versions": {"torch": "2.6"}, "device": "a machine", "commit": "0123456789abcdef+changes",
             "finished": "2026-01-02T03:04:05+00:00"}  # fmt: skip
     (folder / "provenance.json").write_text(json.dumps(told))
     stale = results / "pretrain" / "gone" / "seed0" / "real"
@@ -487,7 +487,7 @@ def test_the_page_says_what_ran_where_and_with_which_parameters(results):
     text = (made(results) / "report.html").read_text(encoding="utf-8")
     for word in (
         "Python 3.11.7, torch 2.6",
-        "<td class=name>abc</td>",
+        "<td class=name>0123456789ab+changes</td>",
         "a machine",
         "2026-01-02T03:04",
     ):

@@ -6,6 +6,7 @@ from typing import Any
 from burn.artifacts import PROVENANCE, read_json
 from burn.params import STAGES
 
+SHORT, MINUTES = 12, len("2026-01-02T03:04")  # characters of a commit and of a time that are shown
 # What each step reads of params.yaml by the name it has there; {0}: the data set. burn.params.READS says
 # it of every step; what the report itself reads tells the rest.
 KEYS = {
@@ -85,8 +86,10 @@ def machines(found: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str,
     for one in found.values():
         versions = ", ".join(f"{k} {v}" for k, v in one["versions"].items() if v)
         made = f"Python {one['python']}, {versions}"
-        key = (made, one["commit"] or "unknown", one["device"])
-        groups.setdefault(key, []).append(one.get("finished") or "")
+        commit, *changes = (one["commit"] or "unknown").split("+")
+        key = (made, "+".join([commit[:SHORT], *changes]), one["device"])
+        when = (one.get("finished") or "").partition("+")[0]  # UTC, as the heading says
+        groups.setdefault(key, []).append(when[:MINUTES].replace("T", " "))
     out = []
     for (made, commit, device), times in groups.items():
         told = sorted(time for time in times if time)
