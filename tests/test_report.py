@@ -489,7 +489,7 @@ def test_the_page_says_what_ran_where_and_with_which_parameters(results):
         "Python 3.11.7, torch 2.6",
         "<td class=name>0123456789ab+changes</td>",
         "a machine",
-        "2026-01-02T03:04",
+        "2026-01-02 03:04<",
     ):
         assert word in text, word
     assert "queue: 4242" in text and "pretrain_on: imagenet" in text and "another" not in text
