@@ -12,6 +12,7 @@ rule prepare:
         view=reads("prepare"),
     log:
         "<results>/logs/prepare/{dataset}.log",
+    priority: 40
     shell:
         "python -m burn prepare --params {PARAMS} --dataset {wildcards.dataset}"
         " --out {RESULTS}/data/{wildcards.dataset} > {log} 2>&1"

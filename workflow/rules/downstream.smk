@@ -14,6 +14,7 @@ rule protocol:
         dataset=lambda w: experiment.protocols[w.protocol].dataset,
     log:
         "<results>/logs/protocol/{protocol}.log",
+    priority: 40
     shell:
         "python -m burn protocol --params {PARAMS} --protocol {wildcards.protocol}"
         " --code {input.code} --data {RESULTS}/data/{params.dataset}"

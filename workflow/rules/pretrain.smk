@@ -1,7 +1,8 @@
 # Pretraining in three stages: real-valued, then binary activations, then
 # binary weights too. A stage of 0 epochs hands the networks on unchanged. A method is run from its
 # own copy, so that editing one file of burn/methods/ reruns the rows it makes, and no other.
-# Priorities: the longest chain first, evaluations (0) where a core is free, so that none idles at the end.
+# Priorities: what takes no time, then the longest chain first, evaluations (0) where a core is free, so that
+# none idles at the end.
 
 
 rule method:
@@ -13,6 +14,7 @@ rule method:
         method=one_of([*STANDALONE, *DISTILLED]),
     log:
         "<results>/logs/method/{method}.log",
+    priority: 40
     shell:
         "mkdir -p {RESULTS}/methods && cp {input} {output} > {log} 2>&1"
 
