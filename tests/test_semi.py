@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import burn.binary
 from burn.binary import BinaryConv2d
@@ -13,7 +14,7 @@ from burn.data.store import Data, Split
 from burn.models.reactnet import ReActNet
 from burn.models.resnet import ResNet
 from burn.params import ParamsError
-from burn.tasks.semi import Options, Run, batch_of, examine, hold_out, labelled
+from burn.tasks.semi import SGD, Options, Run, batch_of, examine, hold_out, labelled
 
 CPU = torch.device("cpu")
 CLASSES, SIZE = 3, 16
@@ -193,16 +194,38 @@ def test_other_precisions_are_kept_too(precision):
 
 
 def test_rates_follow_the_recipe(monkeypatch):
-    rates, step = [], torch.optim.SGD.step
+    rates, step = [], SGD.step
 
-    def watched(self, *args, **kwargs):
-        rates.append([round(group["lr"], 9) for group in self.param_groups])
-        return step(self, *args, **kwargs)
+    def watched(self, factor):
+        rates.append([round(rate * factor, 9) for _, rate in self.groups])
+        return step(self, factor)
 
-    monkeypatch.setattr(torch.optim.SGD, "step", watched)
+    monkeypatch.setattr(SGD, "step", watched)
     tuned(network(), epochs=4, batch=30)
     expected = [[0.05, 0.5]] * 4 + [[0.01, 0.1]] * 4  # x0.2 after two epochs of two updates
     assert rates == expected
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_sgd_is_that_of_torch(decay):
+    torch.manual_seed(0)
+    mine = [nn.Linear(5, 4), nn.Linear(4, 3)]
+    theirs = copy.deepcopy(mine)
+    groups = [{"params": theirs[0].parameters()}, {"params": theirs[1].parameters(), "lr": 0.3}]
+    other = torch.optim.SGD(groups, 0.05, momentum=0.9, weight_decay=decay)
+    own = SGD([(mine[0].parameters(), 0.05), (mine[1].parameters(), 0.3)], decay)
+    for factor in (1.0, 1.0, 0.2):
+        x = torch.randn(6, 5)
+        for first, second in (mine, theirs):
+            second(first(x).relu()).square().mean().backward()
+        own.step(factor)
+        for group, rate in zip(other.param_groups, (0.05, 0.3)):
+            group["lr"] = rate * factor
+        other.step()
+        other.zero_grad()
+        for a, b in zip(mine, theirs):
+            assert torch.allclose(a.weight, b.weight, atol=1e-7)
+            assert a.weight.grad is None
 
 
 def test_the_teacher_can_be_tuned_and_fine_tuning_learns():
