@@ -14,7 +14,6 @@ detections on them count neither as right nor as wrong.
 
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from burn.finetune import Recipe
@@ -178,6 +177,8 @@ def examples(split, detections: list[dict], classes: list[str]) -> dict:
     `truth`: (T, 6) [picture, class, x1, y1, x2, y2], difficult objects left out. `found`: (K, 7), the
     same and the score, of the surest detections on each. `classes`: their names.
     """
+    import numpy as np
+
     from burn import finetune
     from burn.pictures import encode, spaced
 
