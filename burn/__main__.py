@@ -69,8 +69,9 @@ def compare(args, _):
     """Print, as Markdown, in which parameters and scores two runs differ."""
     from burn.report.compare import compare
 
-    runs = [run if run.is_dir() else Path("results") / run for run in (args.run_a, args.run_b)]
-    print(compare(*runs), end="")
+    named = [Path("results") / run for run in (args.run_a, args.run_b)]
+    given = [n if n.is_dir() else run for n, run in zip(named, (args.run_a, args.run_b))]
+    print(compare(*given), end="")
 
 
 def import_checkpoint(args, _):

@@ -161,9 +161,13 @@ def what_was_run(view: dict[str, Any], frame: pd.DataFrame) -> str:
     sets = [f"{d} (stand-in)" if d in drawn else d for d in frame.dataset.unique()]
     names = [method for method in methods(view, "main") if method != TEACHER]
     plural = "seeds" if len(view["seeds"]) > 1 else "seed"
+    made = (
+        f"made by each of {len(names)} methods ({', '.join(names)})"
+        if names
+        else "made in variants"
+    )
     text = (
-        f"One binary network, made by each of {len(names)} methods ({', '.join(names)}) with "
-        f"{len(view['seeds'])} {plural}, is examined beside the floating-point teacher on "
+        f"One binary network, {made} with {len(view['seeds'])} {plural}, is examined beside the floating-point teacher on "
         f"{listed(sets)}. All scores are in percent."
     )
     variants = len(methods(view, "ablation"))

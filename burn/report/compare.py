@@ -16,7 +16,7 @@ LONG = 60  # characters of a value that are shown
 
 
 class Score(NamedTuple):
-    """Mean over seeds in percent, its standard deviation (0: none is known), the metric."""
+    """Mean over seeds in percent, its standard deviation (nan: none is known), the metric."""
 
     mean: float
     spread: float
@@ -27,7 +27,8 @@ def compare(first: Path, second: Path) -> str:
     """Markdown: the parameters that differ between two results folders, and all headline scores.
 
     A spread is a standard deviation over seeds (of one seed: over the task's drawings); that of a
-    difference is the root of the sum of squares. Raises ParamsError if one has no report.
+    difference is the root of the sum of squares, where both are known. Raises ParamsError if one has
+    no report.
     """
     runs = [first, second]
     names = [run.name for run in runs] if first.name != second.name else [str(run) for run in runs]
@@ -71,15 +72,13 @@ def headlines(results: Path, asked: dict[str, Any]) -> dict[tuple[str, str], Sco
     view["protocols"] = {k: Protocol.model_validate(v) for k, v in asked["protocols"].items()}
     frame = collect(view, results)
     out = {}
-    for (protocol, method), part in frame[frame["last"]].groupby(
-        ["protocol", "method"], sort=False
-    ):
-        metric = scores(part)[0]
-        values = part[part.metric == metric].value
-        spread = (
-            values.std() if len(values) > 1 else part[part.metric == f"{metric}_std"].value.mean()
-        )
-        out[protocol, method] = Score(values.mean(), 0.0 if math.isnan(spread) else spread, metric)
+    for protocol, every in frame[frame["last"]].groupby("protocol", sort=False):
+        metric = scores(every)[0]
+        for method, part in every.groupby("method", sort=False):
+            values = part[part.metric == metric].value
+            within = part[part.metric == f"{metric}_std"].value.mean()
+            spread = values.std() if len(values) > 1 else within
+            out[protocol, method] = Score(values.mean(), spread, metric)
     return out
 
 
@@ -107,7 +106,7 @@ def _short(value: Any) -> str:
 def _cells(first: Score | None, second: Score | None) -> list[str]:
     known = first or second
     texts = [HEADLINES.get(known.metric, known.metric), *map(_number, (first, second))]
-    if first is None or second is None:
+    if first is None or second is None or first.metric != second.metric:
         return [*texts, ""]
     gap = Score(second.mean - first.mean, math.hypot(first.spread, second.spread), "")
     return [*texts, _number(gap, "+")]
@@ -117,4 +116,4 @@ def _number(score: Score | None, sign: str = "") -> str:
     if score is None:
         return MISSING
     text = f"{score.mean:{sign}.{DIGITS}f}"
-    return text + (f" ± {score.spread:.{DIGITS}f}" if score.spread else "")
+    return text + ("" if math.isnan(score.spread) else f" ± {score.spread:.{DIGITS}f}")

@@ -50,17 +50,20 @@ def detections(found: dict[str, Kept], base: Path) -> None:
     """
     first = next(iter(found.values()))
     classes, pictures = first["classes"].tolist(), _pictures(first)
-    seen = {int(c) for c in first["truth"][:, 1]}
+    shown = [own["truth"][:, 1] for own in found.values()] + [
+        own["found"][:, 1] for own in found.values()
+    ]
+    seen = sorted({int(c) for c in np.concatenate(shown)})
+    colours = {c: BOXES[n % len(BOXES)] for n, c in enumerate(seen)}
     with _sheet(base, [TRUTH, *found], len(pictures)) as (figure, axes):
         for n, picture in enumerate(pictures):
             truth = first["truth"][first["truth"][:, 0] == n, 1:]
-            _boxes(axes[0, n], picture, truth)
+            _boxes(axes[0, n], picture, truth, colours)
             for line, own in zip(axes[1:], found.values(), strict=True):
                 mine = own["found"][own["found"][:, 0] == n, 1:]
                 mine = mine[np.argsort(-mine[:, 5], kind="stable")][: len(truth)]
-                _boxes(line[n], picture, mine)
-                seen |= {int(c) for c in mine[:, 0]}
-        _key(figure, [(classes[c], _colour(c)) for c in sorted(seen)])
+                _boxes(line[n], picture, mine, colours)
+        _key(figure, [(classes[c], colours[c]) for c in seen])
 
 
 def masks(found: dict[str, Kept], base: Path) -> None:
@@ -140,23 +143,19 @@ def _sheet(base: Path, names: list[str], count: int) -> Iterator[tuple[Any, Any]
         yield figure, axes
 
 
-def _boxes(ax: Any, picture: np.ndarray, boxes: np.ndarray) -> None:
+def _boxes(ax: Any, picture: np.ndarray, boxes: np.ndarray, colours: dict[int, str]) -> None:
     from matplotlib.patches import Rectangle
 
     ax.imshow(picture, interpolation="nearest")
     for label, x1, y1, x2, y2 in boxes[:, :5].tolist():
-        look = {"ec": _colour(int(label)), "lw": 0.9, "fill": False}
+        look = {"ec": colours[int(label)], "lw": 0.9, "fill": False}
         ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **look))
-
-
-def _colour(number: int) -> str:
-    return BOXES[number % len(BOXES)]
 
 
 def _paint(classes: int) -> np.ndarray:
     """uint8 (256, 3): a colour for each value of a mask; 0 is black, ignored pixels are white.
 
-    Beyond the palette its colours come again, darker each time.
+    Beyond the palette its colours come again, darker, then paler.
     """
     from matplotlib.colors import to_rgb
 
@@ -165,7 +164,9 @@ def _paint(classes: int) -> np.ndarray:
     table[0] = 0
     for n in range(classes - 1):
         again, number = divmod(n, len(bright))
-        table[1 + n] = np.round(255 * np.array(bright[number]) * 0.5**again)
+        colour = np.array(bright[number])
+        shades = (colour, colour / 2, (1 + colour) / 2)
+        table[1 + n] = np.round(255 * shades[again % len(shades)])
     return table
 
 

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from burn.report.style import HATCHES, PALETTE, WIDTH, canvas, legend, turn
+from burn.report.style import BLACK, GREYS, HATCHES, PALETTE, WIDTH, canvas, legend, turn
 from burn.report.tables import Table
 
 ROW_HEIGHT = 1.75  # inches
@@ -50,7 +50,8 @@ def panels(lines: Table, label: str, base: Path, plain: set[str]) -> None:
                 continue
             _axes(ax, lines, range(j, j + 1), 1, plain)
             ax.set_xticks([])
-            ax.set_title(lines[0][1][j].column.label.replace(" (stand-in)", "\n(stand-in)"))
+            title = lines[0][1][j].column.label.replace(" (stand-in)", "\n(stand-in)")
+            ax.set_title(title.replace(": ", ":\n", 1))
             ax.set_ylim(
                 0, min(110.0, 1.15 * _highest([(r, cells[j : j + 1]) for r, cells in lines]))
             )
@@ -80,7 +81,8 @@ def _bar(ax: Any, cell: Any, x: float, width: float, name: str, look: dict) -> N
         ax.bar(x, cell.mean, 0.9 * width, label=name, edgecolor="black", linewidth=0.4, **look)
     top, spread = cell.mean if cell.n else 0.0, cell.spread
     if spread:
-        ax.errorbar(x, cell.mean, spread, color="black", lw=0.7, capsize=1.5, capthick=0.7)
+        ink = "black" if look["color"] != BLACK else GREYS[1]
+        ax.errorbar(x, cell.mean, spread, color=ink, lw=0.7, capsize=1.5, capthick=0.7)
         top += spread
     if cell.collapsed:
         at = {"xytext": (0, 1), "textcoords": "offset points", "ha": "center", "va": "bottom"}

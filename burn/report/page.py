@@ -9,6 +9,8 @@ from typing import Any
 
 from burn.report.style import DPI
 
+SCREEN = 200  # dots per inch of a figure on the page
+
 
 @dataclass(frozen=True)
 class Prose:
@@ -86,11 +88,15 @@ def _embedded(folder: Path):
     from PIL import Image
 
     def source(name: str) -> tuple[str, float]:
-        """The figure as an address that holds it (as WebP: a tenth of the bytes), its width in inches."""
+        """The figure as an address that holds it, and its width in inches.
+
+        As WebP and for a screen, which takes a tenth of the bytes.
+        """
         content = io.BytesIO()
         with Image.open(folder / "figures" / f"{name}.png") as figure:
-            figure.convert("RGB").save(content, "WEBP", quality=90)
             width = figure.width / DPI
+            figure.thumbnail((round(SCREEN * width), figure.height), Image.Resampling.LANCZOS)
+            figure.convert("RGB").save(content, "WEBP", quality=85)
         return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}", width
 
     return source

@@ -41,9 +41,9 @@ UNSEEN = ("supervised", "swav", "byol", "mocov2_tuned")
 # Task -> what its evaluations keep, how it is drawn, and what is to be seen.
 SEEN = {
     "detection": ("found", examples.detections, "Objects of some test images, and as many of the "
-                  "surest detections of each method as there are objects."),
+                  "surest detections of each method as there are objects (ten at most)."),
     "segmentation": ("found0", examples.masks, "Some test images, their masks, and the masks each "
-                     "method finds. Black is the background, white is ignored."),
+                     "method finds. Black is class 0 (of VOC, the background), white is ignored."),
     "linear": ("neighbours", examples.neighbours, "Some test images, and the training images "
                "nearest to each by cosine of the features, nearest first. Thick blue: of the same "
                "class (how many is said above); thin orange: of another."),
@@ -147,7 +147,8 @@ def _shots(report: Report, frame: pd.DataFrame, lines: Table, task: str) -> list
     caption = " ".join(
         [f"{name(task)} from k images of each class: {metric} (%). The figure of the "
          "task is the mean over all k. A class with fewer images gives all it has.",
-         *reading(report.view, frame, lines, beside=False)]
+         *reading(report.view, frame, lines, beside=False),
+         *budget(report.view, frame, methods(report.view, "main"))]
     )  # fmt: skip
     grid = report.save(f"{task}_k", lines, lines, heads, caption, beside=False)
     shots(lines, f"{metric} (%)", report.figure(f"{task}_k"), report.plain)
@@ -174,7 +175,8 @@ def _pictures(report: Report, frame: pd.DataFrame, task: str) -> list[Picture]:
             figure = "neighbours" if task == MAIN else f"{task}_examples"
             draw(found, report.figure(figure))
             of = columns(frame[frame.protocol == protocol])[0].label
-            return [Picture(figure, f"{name(task)}: pictures", f"{said} Data set: {of}.")]
+            said += f" Data set: {of}; seed {seed}. Too few to rank methods by."
+            return [Picture(figure, f"{name(task)}: pictures", said)]
     return []
 
 
@@ -186,9 +188,9 @@ def stages(report: Report, frame: pd.DataFrame) -> Section | None:
     view = report.view
     every = [p for p, protocol in view["protocols"].items() if protocol.stages == "all"]
     frame = frame[frame.protocol.isin(every)]
-    if frame.empty:
-        return None
     rows, heads = stage_rows(view, frame), ("method", "stage", "epochs")
+    if not rows:
+        return None
     lines = table(frame, rows, columns(frame))
     ranking = "Best in bold, second underlined, among the networks after their binary stage."
     caption = " ".join(
@@ -245,13 +247,18 @@ def training(report: Report) -> Section | None:
         }
         for method in [TEACHER, *(m for m in methods(report.view) if m != TEACHER)]
     }
-    if not curves(runs, report.figure("curves")):
+    drawn = curves(runs, report.figure("curves"))
+    if not drawn:
         return None
     said = (
         "Training loss of every stage (mean of 20 updates), against updates; losses of different "
-        "methods and stages are not comparable. Dashed, by the scale on the right: the weight of "
-        "burn's similarity term, the rest being that of its KL term."
+        "methods and stages are not comparable."
     )
+    if "balance" in drawn:
+        said += (
+            " Dashed, by the scale on the right: the weight of burn's similarity term, the rest being "
+            "that of its KL term (a clustering term, where there is one, comes on top)."
+        )
     return Section("Training", [Picture("curves", "Training loss of every method", said)])
 
 

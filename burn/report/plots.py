@@ -82,8 +82,8 @@ def tradeoff(points: list[dict[str, Any]], label: str, base: Path, plain: set[st
         legend(figure, axes)
 
 
-def curves(runs: dict[str, dict[int, list[tuple[str, Path]]]], base: Path) -> bool:
-    """Draw the loss of each run against its updates, stage after stage; returns whether there is any.
+def curves(runs: dict[str, dict[int, list[tuple[str, Path]]]], base: Path) -> set[str]:
+    """Draw the loss of each run against its updates, stage after stage; returns what was drawn.
 
     runs: name -> seed -> (stage, artifact folder) in the order of training. The weight of the
     similarity term, where a method balances two terms, goes by the scale on the right.
@@ -93,7 +93,7 @@ def curves(runs: dict[str, dict[int, list[tuple[str, Path]]]], base: Path) -> bo
     }
     found = {name: seeds for name, seeds in found.items() if any(seeds.values())}
     if not found:
-        return False
+        return set()
     across = min(ACROSS, len(found))
     down = math.ceil(len(found) / across)
     with canvas(base, 2 * WIDTH, 0.3 + PANEL * down) as figure:
@@ -106,7 +106,8 @@ def curves(runs: dict[str, dict[int, list[tuple[str, Path]]]], base: Path) -> bo
         for ax in axes[: len(found)][-across:]:
             ax.set_xlabel("updates")
         legend(figure, [*figure.axes], 4)
-    return True
+    rows = [row for seeds in found.values() for rows in seeds.values() for row in rows]
+    return {key for row in rows for key in row if key in ("loss", "balance")}
 
 
 def read(stages: list[tuple[str, Path]]) -> list[dict[str, Any]]:

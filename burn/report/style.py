@@ -14,7 +14,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, YELLOW = (
 )  # fmt: skip
 PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK, YELLOW)
 GREYS = ("#BBBBBB", "#666666")  # the floor, and whatever else is there for orientation
-MARKERS = "osDv^<>pP"  # so that no figure needs colour to be read
+MARKERS = "osDv^<>pP"  # of lines, beside the colours
 LINES = ("-", "--", ":")
 HATCHES = (None, "////", "....")
 STYLE = {

@@ -10,19 +10,37 @@ import yaml
 
 from burn.artifacts import CURVE, artifact, write_json
 from burn.evaluate import PREDICTIONS
-from burn.params import STAGES, text
+from burn.params import STAGES, ParamsError, text
 from burn.report import cost, nodes, parts
 from burn.report.captions import collapsed_runs, reduced, what_was_run
 from burn.report.collect import collect, methods, place, sources
 from burn.report.page import Details, Grid, Prose, Section, anchor, html_table
 from burn.report.page import to_html as page_html
 from burn.report.page import to_markdown as page_markdown
-from burn.report.rows import columns, final_rows, scores
+from burn.report.rows import ablation_rows, columns, final_rows, scores
 from burn.report.tables import DIGITS, pipe_table, table
+
+# Tables and figures that are of no single task: none may be called so.
+OWN = (
+    "comparison",
+    "transfer",
+    "stages",
+    "ablation",
+    "cost",
+    "curves",
+    "neighbours",
+    "differences",
+)
 
 
 def write(view: dict[str, Any], results: Path, out: Path) -> None:
     """See burn.report.report."""
+    for task in (protocol.task for protocol in view["protocols"].values()):
+        if task in OWN:
+            raise ParamsError(
+                f"tasks: found {task!r}, which the report calls a table or figure of its own; "
+                f"allowed: any name but {', '.join(OWN)}"
+            )
     frame = collect(view, results)
     evaluations = [path for *_, path in sources(view, results)]
     guesses = [path.with_name(PREDICTIONS) for path in evaluations]
@@ -58,24 +76,30 @@ def sections(report: parts.Report, frame: pd.DataFrame) -> list[Section]:
     found.append(parts.stages(report, main[main.task == parts.MAIN]))
     if parts.MAIN in ablation.task.values:
         found.append(parts.ablation(report, ablation[ablation.task == parts.MAIN]))
-    found += [parts.costs(report, main), parts.training(report), beside_published(report, main)]
+    found += [parts.costs(report, main), parts.training(report)]
+    found.append(beside_published(report, main, ablation))
     items = collapsed_runs(frame)
     found.append(Section("Collapsed runs", [Prose("" if items else "None.", items)]))
     return [section for section in found if section]
 
 
-def beside_published(report: parts.Report, frame: pd.DataFrame) -> Section | None:
+def beside_published(
+    report: parts.Report, main: pd.DataFrame, ablation: pd.DataFrame
+) -> Section | None:
     """Every number that a published one stands beside, and why they differ, as far as is known."""
     lines = []
-    for _, part in frame.groupby("task", sort=False):
-        for row, cells in table(part, final_rows(report.view, part), columns(part)):
-            lines += [(row, cell) for cell in cells if cell.n and cell.published]
+    for frame, rows in ((main, final_rows), (ablation, ablation_rows)):
+        for _, part in frame.groupby("task", sort=False):
+            for row, cells in table(part, rows(report.view, part), columns(part)):
+                lines += [(row, cell) for cell in cells if cell.n and cell.published]
     if not lines:
         return None
-    few = reduced(frame)
+    both = pd.concat([main, ablation])
     heads, rows, linked = ["method", "column", "here", "published", "difference", "why"], [], []
     for row, cell in lines:
-        why = ["not the real set"] * cell.stand_in + ["reduced budget"] * few
+        why = ["not the real set"] * cell.stand_in + ["reduced budget"] * reduced(
+            both[both.method == row.method]
+        )
         why += ["collapsed"] * cell.collapsed
         here = f"{cell.mean:.{DIGITS}f}"
         difference = f"{cell.mean - float(cell.published):+.{DIGITS}f}"
