@@ -153,3 +153,16 @@ def test_the_preset_has_every_published_bar_and_one_budget():
     assert {r.similarity for r in recipes} == {"none", "outputs", "features"}
     assert recipes[1].balance[0] == recipes[1].balance[1]
     assert sum(recipes[2].balance) == pytest.approx(sum(recipes[1].balance))  # half-cosine's mean
+
+
+def test_variants_alone_are_a_report(ablated):
+    results, view = ablated  # noqa: F811
+    raw = view["methods"].model_dump()
+    raw["standalone"] = {}
+    raw["distilled"] = {k: v for k, v in raw["distilled"].items() if v["table"] == "ablation"}
+    view["methods"] = Methods.model_validate(raw)
+    out = made(results, view)
+    assert (out / "tables/ablation.md").exists() and not (out / "tables/stages.md").exists()
+    page = (out / "report.md").read_text(encoding="utf-8")
+    assert "One binary network, made in variants with 3 seeds" in page
+    assert "| joint classifier | imagenet (stand-in) | 42.00 | 57.33 | -15.33 |" in page

@@ -640,3 +640,11 @@ def test_two_runs_write_the_same_bytes(results, drawn):
     # pages, numbers; figures (linear, cost, curves); tables (linear, transfer, stages, cost, differences)
     assert len(first) == 2 + 3 + 3 * 2 + 3 * 4 + 1
     assert {k for k in first if first[k] != second.get(k)} == set() and len(first) == len(second)
+
+
+def test_a_task_may_not_be_called_as_a_table_of_the_report(results):
+    view = make_view()
+    view["protocols"]["linear-cifar10"] = Protocol(task="transfer", dataset="cifar10")
+    with pytest.raises(ParamsError, match="tasks: found 'transfer', which the report calls"):
+        made(results, view)
+    assert not (results / "report").exists()
