@@ -274,6 +274,7 @@ def test_a_killed_step_goes_on_to_the_same_bytes(ground, tmp_path, capsys, step)
     with open(cut / "curve.csv", newline="") as file:
         curve = [{k: json.loads(v) for k, v in row.items()} for row in csv.DictReader(file)]
     assert curve == rows[0]
+    assert ("balance" in curve[0]) == (step == "pretrain")  # the weight of burn's similarity term
 
 
 # -- several processes ---------------------------------------------------------------------------
