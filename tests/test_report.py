@@ -467,7 +467,10 @@ def test_the_html_page_needs_no_other_file_and_every_number_leads_to_its_node(re
             assert not href.startswith(("/", "http")) and (out / href).exists(), href
     burn = "../eval/linear-imagenet/burn/seed0/metrics.json"
     assert ("50.00", burn) in found.cells
-    assert ("45.00", burn.replace("imagenet", "cifar10")) in found.cells  # nothing published beside it
+    assert (
+        "45.00",
+        burn.replace("imagenet", "cifar10"),
+    ) in found.cells  # nothing published beside it
     assert {h for t, h in found.cells if t == "60.00"} == {
         "../eval/linear-imagenet/supervised/seed0/metrics.json"
     }
