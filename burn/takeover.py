@@ -166,9 +166,8 @@ def _workflow(**settings):
             workflow = api.workflow(
                 ResourceSettings(cores=1), ConfigSettings(), snakefile=Path("workflow/Snakefile")
             )
-            settings = DAGSettings(targets={"all"}, max_checksum_file_size=limit, **settings)
-            dag = workflow.dag(settings)
-            yield workflow._workflow, dag
+            wanted = DAGSettings(targets={"all"}, max_checksum_file_size=limit, **settings)
+            yield workflow._workflow, workflow.dag(wanted)
     except WorkflowError as error:
         raise ParamsError(f"snakemake: {' '.join(str(error).split())}") from error
 
