@@ -75,11 +75,13 @@ def _ours(part: str, precision: str, views, device):
     from torch import nn
 
     from burn import models
+    from burn.machine import autocast, in_force
     from burn.methods.base import Context
     from burn.methods.burn import Method, Recipe
     from burn.params import Train
-    from burn.train import Objective, _autocast, optimiser
+    from burn.train import Objective, optimiser
 
+    precision = in_force(precision, device)
     low = torch.bfloat16 if precision == "bf16" else torch.float32
     h = models.build({"arch": "resnet50"}).fold().to(device, low, memory_format=torch.channels_last)
 
@@ -104,7 +106,7 @@ def _ours(part: str, precision: str, views, device):
     optimizer = optimiser(method, Train(precision=precision))
 
     def update():
-        with _autocast(device, precision):
+        with autocast(device, precision):
             if part == "student":
                 loss = sum(network(v).float().square().mean() for v in views)
             else:

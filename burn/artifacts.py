@@ -35,6 +35,7 @@ class Work:
     def __init__(self, out: Path, dir: Path, identity: str):
         self.out, self.dir, self.identity = out, dir, identity
         self.metrics: dict[str, Any] = {}
+        self.provenance: dict[str, Any] = {}  # what it should say besides
 
     def path(self, name: str) -> Path:
         return self.dir / name
@@ -84,7 +85,7 @@ def artifact(out: str | Path, step: str, view: dict[str, Any], inputs: list = ()
         write_text(seal, identity)
         work = Work(out, partial, identity)
         yield work
-        write_json(work.path(PROVENANCE), provenance(step, view, seed))
+        write_json(work.path(PROVENANCE), provenance(step, view, seed) | work.provenance)
         write_json(work.path(METRICS), work.metrics)
         seal.unlink()
         _swap(partial, out)
@@ -173,7 +174,17 @@ def _device() -> str:
     torch = sys.modules.get("torch")  # asking must not cost a step that needs no torch 5 s
     if torch is not None and torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return platform.machine()
+    return _processor() or platform.machine()
+
+
+def _processor() -> str | None:
+    """What Linux calls this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, None)
 
 
 SOURCE = (":(top)", ":(top,exclude)results", ":(top,exclude)dvc.lock")

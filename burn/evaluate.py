@@ -60,11 +60,13 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
 
         from burn import models
         from burn.data.store import open_data
-        from burn.machine import setup
+        from burn.machine import in_force, setup
 
         device = setup(machine)
         task = load_code(protocol / CODE)
         options = check_section(str(protocol), "options", task.Options, entry["options"])
+        if hasattr(options, "precision"):
+            work.provenance["precision"] = in_force(options.precision, device)
         data, part = open_data(entry["data"]), getattr(task, "PART", None)
         results, arrays = {}, {}
         for stage, metrics in trained.items():

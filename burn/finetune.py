@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
-from burn.params import AtLeastOne, Count, NonNegative, ParamsError, Positive, Strict
+from burn.params import Arithmetic, AtLeastOne, Count, NonNegative, ParamsError, Positive, Strict
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ class Recipe(Strict):
     milestones: list[Count] = []  # step: iterations at which the rate falls to a tenth
     power: Positive = 0.9  # poly: rate = lr * (1 - share of the iterations done) ** power
     norm: Literal["frozen", "moving"]
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Arithmetic = "auto"
 
 
 def rate(iteration: int, recipe: Recipe) -> float:
@@ -77,6 +77,7 @@ def fit(model: nn.Module, backbone: nn.Module, loss: Callable[[list[int], torch.
     import torch
     from torch import nn
 
+    from burn.machine import autocast
     from burn.progress import Progress
 
     order = torch.Generator().manual_seed(seed)
@@ -115,12 +116,6 @@ def fit(model: nn.Module, backbone: nn.Module, loss: Callable[[list[int], torch.
             total = 0.0
     progress.close()
     model.eval()
-
-
-def autocast(device: torch.device, precision: str):
-    import torch
-
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def shown(split: Split, rows: list[int], batch: int, workers: int):

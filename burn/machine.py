@@ -1,5 +1,6 @@
 """The machine a step runs on: device, threads, memory allocator, processes."""
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -44,6 +45,30 @@ def _keep_freed_memory() -> None:
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
     except (OSError, AttributeError):
         pass  # not glibc
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Has `device` units that multiply bfloat16? Elsewhere it is many times slower than fp32.
+
+    CPU: AVX512_BF16 or AMX. CUDA: compute capability 8 (Ampere) or newer.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    # Not torch.cpu.get_capabilities, which torch 2.6 lacks.
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def in_force(precision: str, device: torch.device) -> str:
+    """`precision` of params.yaml ("auto", "bf16" or "fp32") as it is on `device`: one of the last two."""
+    if precision != "auto":
+        return precision
+    return "bf16" if multiplies_bf16(device) else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """Matrix products in bfloat16 inside, where `precision` (see `in_force`) says so."""
+    enabled = in_force(precision, device) == "bf16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def world() -> tuple[int, int]:

@@ -55,6 +55,8 @@ Unit = Annotated[Real, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+# Of the multiplications; auto: bf16 where the device multiplies it, else fp32 (burn.machine.in_force).
+Arithmetic = Literal["auto", "bf16", "fp32"]
 
 
 def _rising(value: list[float]) -> list[float]:
@@ -130,7 +132,7 @@ class Train(Strict):
     lr: Positive = 3e-4
     weight_decay: NonNegative = 0.0
     warmup: Unit = 0.0
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Arithmetic = "auto"
     checkpoint_minutes: NonNegative = 5.0
     strict: bool = False
 

@@ -52,7 +52,7 @@ def _train(view, stage, seed, code, data, teacher, init, machine, work: Work) ->
     from burn import models
     from burn.data.loader import Loader
     from burn.data.store import open_data
-    from burn.machine import setup, world
+    from burn.machine import in_force, setup, world
     from burn.methods.base import Context
     from burn.train import fit
 
@@ -66,7 +66,7 @@ def _train(view, stage, seed, code, data, teacher, init, machine, work: Work) ->
     small = module.Method.small_views(recipe, augment)
     loader = Loader(source.split("train"), augment, cfg.batch, module.Method.views, seed,
                     device, machine.workers, rank, size, small)  # fmt: skip
-    dtype = torch.bfloat16 if cfg.precision == "bf16" else torch.float32
+    dtype = torch.bfloat16 if in_force(cfg.precision, device) == "bf16" else torch.float32
     frozen = models.FrozenTeacher(teacher, device, dtype) if teacher else None
     torch.manual_seed(seed)
     config = view["student"].model_dump() | {"neck": module.Method.neck}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from burn import collapse
 from burn.artifacts import LOG, Work
 from burn.data.loader import Loader
-from burn.machine import synchronise
+from burn.machine import autocast, in_force, synchronise
 from burn.params import ParamsError, Train
 from burn.progress import Progress
 
@@ -66,6 +66,7 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
     number (naming the step and the last good checkpoint), or, with `cfg.strict`, on collapse.
     """
     device, rank, world = loader.device, loader.rank, loader.world
+    work.provenance["precision"] = in_force(cfg.precision, device)
     method.begin()
     objective = Objective(method).to(device, memory_format=torch.channels_last).train()
     if world > 1:
@@ -105,7 +106,7 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
             views, labels = next(batches)
             waits = world > 1 and micro + 1 < cfg.accumulate  # gradients travel once per update
             with trained.no_sync() if waits else contextlib.nullcontext():
-                with _autocast(device, cfg.precision):
+                with autocast(device, cfg.precision):
                     step = update * cfg.accumulate + micro
                     loss, parts, outputs, targets = trained(views, labels, step)
                 (loss / cfg.accumulate).backward()
@@ -197,10 +198,6 @@ class CollapseWatch:
                 print(f"warning: {line}", flush=True)
             self.warned = True
         self.before = now
-
-
-def _autocast(device: torch.device, precision: str):
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def _mean_or_stop(losses: list[Tensor], update: int, accumulate: int, state: State) -> float:

@@ -17,7 +17,7 @@ def paper(tmp_path, **changes):
     small = {
         "machine": {"device": "cpu", "gpus": 1, "threads": 1, "workers": 0},
         "data": {"root": str(tmp_path / "raw"), "download": False},
-        "train": {"batch": 2, "accumulate": 1, "precision": "bf16"},
+        "train": {"batch": 2, "accumulate": 1, "precision": "auto"},
         "teacher": {"checkpoint": None, "epochs": 0},
         "methods": {"distilled": {"burn": {"epochs": {"binact": 1}}}},
     }

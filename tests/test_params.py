@@ -46,7 +46,7 @@ REFUSED = [
     ("train.warmup", 5, "train.warmup", "5", "less than or equal to 1"),
     ("train.batch", 0, "train.batch", "0", "greater than or equal to 1"),
     ("train.optimizer", "lamb", "train.optimizer", "'lamb'", "'adam' or 'sgd'"),
-    ("train.precision", "fp16", "train.precision", "'fp16'", "'fp32' or 'bf16'"),
+    ("train.precision", "fp16", "train.precision", "'fp16'", "'auto', 'bf16' or 'fp32'"),
     ("seeds", [], "seeds", "[]", "at least 1 item"),
     ("seeds", [0, 1, 0], "seeds", "[0, 1, 0]", "each seed once"),
     ("seeds", [2**32], "seeds.0", "4294967296", "less than 4294967296"),

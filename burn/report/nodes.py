@@ -81,13 +81,14 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def machines(found: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str, int]]:
-    """(what made them, commit, device, when, how many) of provenances, equal ones together."""
+    """(what made them, commit, device and precision, when, how many) of provenances, equal ones together."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for one in found.values():
         versions = ", ".join(f"{k} {v}" for k, v in one["versions"].items() if v)
         made = f"Python {one['python']}, {versions}"
         commit, *changes = (one["commit"] or "unknown").split("+")
-        key = (made, "+".join([commit[:SHORT], *changes]), one["device"])
+        device = ", ".join(filter(None, (one["device"], one.get("precision"))))
+        key = (made, "+".join([commit[:SHORT], *changes]), device)
         when = (one.get("finished") or "").partition("+")[0]  # UTC, as the heading says
         groups.setdefault(key, []).append(when[:MINUTES].replace("T", " "))
     out = []

@@ -138,11 +138,12 @@ def predict(model, split, options: Options, device, workers: int = 0) -> list[di
     import torch
 
     from burn import finetune
+    from burn.machine import autocast
 
     model.eval()
     model.transform.min_size = (options.test_side,)
     rows, out = list(range(len(split))), []
-    with torch.inference_mode(), finetune.autocast(device, options.precision):
+    with torch.inference_mode(), autocast(device, options.precision):
         for _, images in finetune.shown(split, rows, options.batch, workers):
             for found in model([image.to(device).float().div(255) for image in images]):
                 found = {k: v.float().cpu() for k, v in found.items()}

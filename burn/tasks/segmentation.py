@@ -174,13 +174,14 @@ def confusion(model, split, classes: int, options: Options, device, workers: int
     import torch
 
     from burn import finetune
+    from burn.machine import autocast
 
     rows = labelled(split)
     if not rows:
         raise ParamsError("protocols: segmentation: found no mask in the test split; allowed: some")
     batch = options.batch if split.images is not None else 1
     counts = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
-    with torch.inference_mode(), finetune.autocast(device, options.precision):
+    with torch.inference_mode(), autocast(device, options.precision):
         for chunk, images in finetune.shown(split, rows, batch, workers):
             x = torch.stack(images).to(device).float().div(255)
             found = model(x).argmax(1)
@@ -197,10 +198,11 @@ def examples(model, split, names: list[str], options: Options, device) -> dict:
     import torch
 
     from burn import finetune
+    from burn.machine import autocast
     from burn.pictures import encode, spaced
 
     out, rows = {"classes": names}, spaced(labelled(split), EXAMPLES)
-    with torch.inference_mode(), finetune.autocast(device, options.precision):
+    with torch.inference_mode(), autocast(device, options.precision):
         for n, (_, images) in enumerate(finetune.shown(split, rows, 1, 0)):
             found = model(images[0][None].to(device).float().div(255)).argmax(1)[0]
             out[f"picture{n}"] = encode(images[0])

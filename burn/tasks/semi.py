@@ -9,11 +9,12 @@ The network keeps its precision: a binary one is binary at every update, and its
 are only what the optimiser moves. Batch norm is trained along.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from burn.params import (
+    Arithmetic,
     AtLeastOne,
     Augment,
     Count,
@@ -40,7 +41,7 @@ class Options(Strict):
     weight_decay: NonNegative = 0.0
     crop: Share = [0.08, 1.0]
     size: AtLeastOne | None = None  # side in pixels; null: as the data set is kept
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Arithmetic = "auto"
 
 
 def examine(network, data, options, seed, device, workers=0) -> dict:
@@ -208,6 +209,7 @@ class Run:
         from torch import nn
 
         from burn.data.loader import Loader
+        from burn.machine import autocast
 
         o, device = self.options, self.device
         network = copy.deepcopy(self.network).requires_grad_(True).train()
@@ -225,7 +227,7 @@ class Run:
             factor = o.factor ** sum(epoch >= m for m in o.milestones)
             for _ in range(loader.steps):
                 (x,), y = next(batches)
-                with torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bf16"):
+                with autocast(device, o.precision):
                     scores = head(network(x))
                 loss = nn.functional.cross_entropy(scores.float(), y)
                 loss.backward()
