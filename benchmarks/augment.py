@@ -1,4 +1,4 @@
-"""Two-view augmentation, in batches (burn.data.augment) against image by image (torchvision).
+"""Two-view augmentation, in batches (burn.images.augment) against image by image (torchvision).
 
     python benchmarks/augment.py [--size 32 64 224] [--threads 2] [--batch 64] [--device cpu]
 
@@ -18,8 +18,8 @@ from torchvision.transforms import v2
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from burn.data.augment import MEAN, STD, TwoViews, blur_size
-from burn.params import Augment
+from burn.experiment.schema import Augment
+from burn.images.augment import MEAN, STD, TwoViews, blur_size
 
 
 def torchvision_view(cfg: Augment) -> v2.Compose:

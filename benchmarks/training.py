@@ -22,8 +22,8 @@ CASES = ("plain fp32", "step fp32", "step bf16", "student fp32", "student bf16",
 def measure(case: str, size: int, batch: int, threads: int, steps: int) -> dict:
     import torch
 
+    from burn.experiment.schema import Augment, Machine
     from burn.machine import setup
-    from burn.params import Augment, Machine
 
     part, precision = case.split()
     torch.manual_seed(0)
@@ -43,7 +43,7 @@ def measure(case: str, size: int, batch: int, threads: int, steps: int) -> dict:
         for _ in range(2)
     ]
     if part == "augment":
-        from burn.data.augment import TwoViews
+        from burn.images.augment import TwoViews
 
         generator = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, device=device)
@@ -74,16 +74,20 @@ def _ours(part: str, precision: str, views, device):
     import torch
     from torch import nn
 
-    from burn import models
-    from burn.machine import autocast, in_force
-    from burn.methods.base import Context
+    from burn.experiment.schema import Train
     from burn.methods.burn import Method, Recipe
-    from burn.params import Train
-    from burn.train import Objective, optimiser
+    from burn.networks import build
+    from burn.networks.arithmetic import autocast, in_force
+    from burn.training.fit import Objective, optimiser
+    from burn.training.method import Context
 
     precision = in_force(precision, device)
     low = torch.bfloat16 if precision == "bf16" else torch.float32
-    h = models.build({"arch": "resnet50"}).fold().to(device, low, memory_format=torch.channels_last)
+    h = (
+        build.network({"arch": "resnet50"})
+        .fold()
+        .to(device, low, memory_format=torch.channels_last)
+    )
 
     class Teacher:
         dim = 2048
@@ -95,7 +99,7 @@ def _ours(part: str, precision: str, views, device):
 
     if part == "teacher":
         return lambda: [Teacher.features(v) for v in views]
-    network = models.build({"arch": "reactnet"}).at("binary")
+    network = build.network({"arch": "reactnet"}).at("binary")
     if part == "student":
         method = Method(Recipe(), Context(network, Teacher, 1000, 100))
         method.networks = nn.ModuleDict({"network": network})

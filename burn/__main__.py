@@ -9,42 +9,45 @@ import os
 import sys
 from pathlib import Path
 
-from burn import params
-from burn.params import ParamsError
+from burn.errors import UserError
+from burn.experiment.reading import load
+from burn.experiment.reads import family_of, settings
+from burn.experiment.schema import FORMATS, STAGES
 
 
 def prepare(args, p):
     from burn.data.prepare import prepare
 
     if args.dataset not in p.data.sets:
-        raise ParamsError(f"--dataset: found {args.dataset!r}; allowed: {', '.join(p.data.sets)}")
-    prepare(args.dataset, params.view(p, "prepare", dataset=args.dataset), args.out)
+        raise UserError(f"--dataset: found {args.dataset!r}; allowed: {', '.join(p.data.sets)}")
+    prepare(args.dataset, settings(p, "prepare", dataset=args.dataset), args.out)
 
 
 def teacher(args, p):
     _relaunch(p)
     from burn.teacher import pretrain_teacher
 
-    pretrain_teacher(params.view(p, "teacher"), args.seed, args.data, args.out, p.machine)
+    read = settings(p, "teacher")
+    pretrain_teacher(read, args.seed, args.code, args.data, args.out, p.machine)
 
 
 def pretrain(args, p):
-    view = params.view(p, "pretrain", method=args.method, stage=args.stage)
-    if params.family_of(p, args.method) == "distilled" and args.teacher is None:
-        raise ParamsError(f"--teacher: missing; {args.method} learns from one")
-    if view["epochs"]:
+    read = settings(p, "pretrain", method=args.method, stage=args.stage)
+    if family_of(p, args.method) == "distilled" and args.teacher is None:
+        raise UserError(f"--teacher: missing; {args.method} learns from one")
+    if read["epochs"]:
         _relaunch(p)
     from burn.pretrain import pretrain
 
-    pretrain(view, args.method, args.stage, args.seed, args.code, args.data, args.teacher,
+    pretrain(read, args.method, args.stage, args.seed, args.code, args.data, args.teacher,
              args.init, args.out, p.machine)  # fmt: skip
 
 
 def protocol(args, p):
     from burn.evaluate import write_protocol
 
-    view = params.view(p, "protocol", protocol=args.protocol)
-    write_protocol(view, args.protocol, args.code, args.data, args.out)
+    read = settings(p, "protocol", protocol=args.protocol)
+    write_protocol(read, args.protocol, args.code, args.data, args.out)
 
 
 def evaluate(args, p):
@@ -54,15 +57,15 @@ def evaluate(args, p):
 
 
 def cost(args, p):
-    from burn.cost import cost
+    from burn.deploy.cost import cost
 
-    cost(params.view(p, "cost"), args.networks, args.out)
+    cost(settings(p, "cost"), args.results, args.out)
 
 
 def report(args, p):
     from burn.report import report
 
-    report(params.view(p, "report"), args.results, args.out)
+    report(settings(p, "report"), args.results, args.out)
 
 
 def compare(args, _):
@@ -76,14 +79,14 @@ def compare(args, _):
 
 def import_checkpoint(args, _):
     """Make an artifact folder of a released checkpoint; it holds an overlay for params.yaml."""
-    from burn.released import import_checkpoint
+    from burn.released.read import import_checkpoint
 
     import_checkpoint(args.input, args.format, args.precision, args.out)
 
 
 def use(args, p):
     """Write an overlay into params.yaml, comments kept: how DVC users take a preset."""
-    from burn.overlay import apply
+    from burn.experiment.overlay import apply
 
     apply(args.params, args.overlay)
 
@@ -105,7 +108,7 @@ def _relaunch(p) -> None:
 ARGUMENTS = {
     "dataset": {"help": "name in data.sets"},
     "method": {"help": "name in methods"},
-    "stage": {"choices": params.STAGES},
+    "stage": {"choices": STAGES},
     "seed": {"type": int},
     "code": {"type": Path, "help": "file with the method's or task's code"},
     "data": {"type": Path, "help": "folder that prepare made"},
@@ -114,15 +117,16 @@ ARGUMENTS = {
     "networks": {"type": Path, "help": "folder of a teacher, or of a method's stages"},
     "input": {"type": Path, "help": "file of BURN, S2-BNN or MoCo v2"},
     "format": {
-        "choices": params.FORMATS,
+        "choices": FORMATS,
         "default": "auto",
         "required": False,
         "help": "default: auto, told by its keys",
     },
     "precision": {
-        "choices": params.STAGES,
+        "choices": (*STAGES, "fp"),
         "required": False,
-        "help": "binary (default), or binact for a file of stage 1; not in the file",
+        "help": "binary (default), binact for a file of stage 1 (the file does not say), fp for "
+        "the floating-point network of a file that has both",
     },
     "results": {"type": Path, "help": "results/<run>"},
     "out": {"type": Path, "help": "folder to write, whole or not at all"},
@@ -135,11 +139,11 @@ POSITIONAL = {
 }
 STEPS = {
     prepare: ("dataset", "out"),
-    teacher: ("seed", "data", "out"),
+    teacher: ("seed", "code", "data", "out"),
     pretrain: ("method", "stage", "seed", "code", "data", "teacher", "init", "out"),
     protocol: ("protocol", "code", "data", "out"),
     evaluate: ("protocol", "networks", "seed", "out"),
-    cost: ("networks", "out"),
+    cost: ("results", "out"),
     report: ("results", "out"),
     import_checkpoint: ("input", "format", "precision", "out"),
     use: ("overlay",),
@@ -178,8 +182,8 @@ def main() -> int:
     args = parser().parse_args()
     try:
         alone = args.run in (import_checkpoint, compare)  # need no experiment
-        args.run(args, None if alone else params.load(args.params))
-    except (ParamsError, OSError) as error:  # OSError: a full disk, a folder nobody may write
+        args.run(args, None if alone else load(args.params))
+    except (UserError, OSError) as error:  # OSError: a full disk, a folder nobody may write
         if args.debug:
             raise
         print(f"error: {error}", file=sys.stderr)

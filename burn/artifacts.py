@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from burn import __version__
-from burn.params import ParamsError, text
-
-METRICS, WEIGHTS, PROVENANCE = "metrics.json", "weights.safetensors", "provenance.json"
-LOG, CURVE = "log.jsonl", "curve.csv"
+from burn.errors import UserError
+from burn.experiment.reads import text
+from burn.places import CURVE, LOG, METRICS, PROVENANCE
 
 
 class Work:
@@ -61,16 +60,18 @@ class Work:
 
 
 @contextmanager
-def artifact(out: str | Path, step: str, view: dict[str, Any], inputs: list = (), seed: int = 0):
+def artifact(
+    out: str | Path, step: str, settings: dict[str, Any], inputs: list = (), seed: int = 0
+):
     """Make the artifact folder `out`.
 
-    `view` is what the step read of params.yaml, `inputs` the files it reads. A partial folder left
-    by a killed step is kept if it was made from the same view and inputs, emptied otherwise.
-    Yields a Work; set its `metrics`. Raises ParamsError if another process is making `out`.
+    `settings` is what the step read of params.yaml, `inputs` the files it reads. A partial folder left
+    by a killed step is kept if it was made from the same settings and inputs, emptied otherwise.
+    Yields a Work; set its `metrics`. Raises UserError if another process is making `out`.
     """
     out = Path(out)
     identity = text(
-        {"step": step, "view": view, "seed": seed, "inputs": [file_hash(p) for p in inputs]}
+        {"step": step, "settings": settings, "seed": seed, "inputs": [file_hash(p) for p in inputs]}
     )
     partial = out.parent / f".{out.name}.partial"
     if int(os.environ.get("RANK", "0")) > 0:  # under torchrun the first process makes it
@@ -85,7 +86,7 @@ def artifact(out: str | Path, step: str, view: dict[str, Any], inputs: list = ()
         write_text(seal, identity)
         work = Work(out, partial, identity)
         yield work
-        write_json(work.path(PROVENANCE), provenance(step, view, seed) | work.provenance)
+        write_json(work.path(PROVENANCE), provenance(step, settings, seed) | work.provenance)
         write_json(work.path(METRICS), work.metrics)
         seal.unlink()
         _swap(partial, out)
@@ -99,7 +100,7 @@ def _locked(out: Path):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ParamsError(
+            raise UserError(
                 f"{out}: another process is making it; wait for it or stop it"
             ) from None
         yield
@@ -129,29 +130,29 @@ def write_json(path: str | Path, data: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Raises ParamsError, one line, if the file is missing or not JSON."""
+    """Raises UserError, one line, if the file is missing or not JSON."""
     try:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file; has the step that makes it run?") from None
+        raise UserError(f"{path}: no such file; has the step that makes it run?") from None
     except json.JSONDecodeError as error:
-        raise ParamsError(f"{path}: not JSON: {error}") from None
+        raise UserError(f"{path}: not JSON: {error}") from None
 
 
 def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file. Raises ParamsError if there is none."""
+    """SHA-256 of a file. Raises UserError if there is none."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file; has the step that makes it run?") from None
+        raise UserError(f"{path}: no such file; has the step that makes it run?") from None
 
 
-def provenance(step: str, view: dict[str, Any], seed: int) -> dict[str, Any]:
+def provenance(step: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
     """Where an artifact came from: parameters in force, versions, device, commit, the end of the work."""
     return {
         "step": step,
-        "params": json.loads(text(view)),
+        "params": json.loads(text(settings)),
         "seed": seed,
         "python": platform.python_version(),
         "versions": {p: _version(p) for p in ("torch", "torchvision", "burn")},

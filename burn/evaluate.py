@@ -4,31 +4,34 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from burn.artifacts import METRICS, WEIGHTS, artifact, file_hash, read_json, write_json
-from burn.params import STAGES, Machine, ParamsError, check_section, merge, plain
-from burn.pretrain import load_code
+from burn.artifacts import artifact, file_hash, read_json, write_json
+from burn.errors import UserError
+from burn.experiment.checks import check_section
+from burn.experiment.overlay import merge
+from burn.experiment.plugins import load_code
+from burn.experiment.reads import plain
+from burn.experiment.schema import STAGES, Machine
+from burn.places import CODE, METRICS, PREDICTIONS, PROTOCOL, WEIGHTS
 
-PROTOCOL, CODE, PREDICTIONS = "protocol.json", "task.py", "predictions.npz"
 
-
-def write_protocol(view: dict[str, Any], name: str, code: Path, data: Path, out: Path) -> None:
+def write_protocol(settings: dict[str, Any], name: str, code: Path, data: Path, out: Path) -> None:
     """Write down what will be examined: the task's code and options, the data set's identity.
 
-    Raises ParamsError if the set has not what the task needs.
+    Raises UserError if the set has not what the task needs.
     """
     has, needs = read_json(data / METRICS)["annotations"], getattr(load_code(code), "NEEDS", None)
     if needs is not None and needs not in has:
-        raise ParamsError(
-            f"protocols.{name}.dataset: found {view['protocol'].dataset!r}, which has "
+        raise UserError(
+            f"protocols.{name}.dataset: found {settings['protocol'].dataset!r}, which has "
             f"{', '.join(has)}; allowed: a set with {needs}"
         )
     inputs = [code, data / METRICS]
-    with artifact(out, "protocol", view, inputs) as work:
+    with artifact(out, "protocol", settings, inputs) as work:
         shutil.copyfile(code, work.path(CODE))
         entry = {
             "protocol": name,
-            **plain(view["protocol"]),
-            "options": merge(view["options"], view["protocol"].options),
+            **plain(settings["protocol"]),
+            "options": merge(settings["options"], settings["protocol"].options),
             "data": str(data),
             "code_sha256": file_hash(code),
             "data_sha256": file_hash(data / METRICS),
@@ -58,9 +61,10 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
     with artifact(out, "evaluate", {}, inputs, seed=seed) as work:
         import numpy as np
 
-        from burn import models
-        from burn.data.store import open_data
-        from burn.machine import in_force, setup
+        from burn.images.store import open_data
+        from burn.machine import setup
+        from burn.networks import build
+        from burn.networks.arithmetic import in_force
 
         device = setup(machine)
         task = load_code(protocol / CODE)
@@ -75,7 +79,7 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
             results[stage] = {k: metrics[k] for k in kept if k in metrics}
             if stage not in examined:
                 continue
-            network = models.load(stages[stage]).to(device)
+            network = build.load(stages[stage]).to(device)
             scores = task.examine(network, data, options, seed, device, machine.workers)
             if "correct" in scores:
                 arrays[stage] = np.packbits(scores.pop("correct"))

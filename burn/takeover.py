@@ -13,7 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from burn.params import ParamsError, read_yaml
+from burn.errors import UserError
+from burn.experiment.reading import read_yaml
 
 PROFILE = "workflow/profiles/default/config.yaml"
 RUN = "snakemake --cores 2 all"
@@ -26,7 +27,7 @@ def to_dvc() -> None:
     keeps of what a job has read. Not told is a file that no job reads (a table) with its date put
     back, and one that was altered before all that read it ran.
 
-    Raises ParamsError if anything is left to run, or was altered, or was not made by Snakemake here.
+    Raises UserError if anything is left to run, or was altered, or was not made by Snakemake here.
     """
     with _quiet(), _workflow() as (workflow, dag):
         dag.printrulegraph()  # finds out what is to run, and runs nothing
@@ -41,7 +42,7 @@ def to_dvc() -> None:
 def to_snakemake() -> None:
     """Record for Snakemake what DVC has made, or pulled: `snakemake -n all` has nothing to do then.
 
-    Raises ParamsError if `dvc status` finds that parameters, files or outputs differ.
+    Raises UserError if `dvc status` finds that parameters, files or outputs differ.
     """
     changed = json.loads(_run("dvc", "status", "--json"))
     if changed:
@@ -144,12 +145,12 @@ def _files(path: Path) -> list[Path]:
 
 
 def _refuse(what: str, how_many: str, command: str) -> None:
-    raise ParamsError(f"{what} ({how_many}); run: {command}")
+    raise UserError(f"{what} ({how_many}); run: {command}")
 
 
 @contextlib.contextmanager
 def _workflow(**settings):
-    """Snakemake's (workflow, its API's DAG) of the experiment; raises ParamsError for its errors."""
+    """Snakemake's (workflow, its API's DAG) of the experiment; raises UserError for its errors."""
     from snakemake.api import SnakemakeApi
     from snakemake.exceptions import WorkflowError
     from snakemake.settings.types import (
@@ -169,7 +170,7 @@ def _workflow(**settings):
             wanted = DAGSettings(targets={"all"}, max_checksum_file_size=limit, **settings)
             yield workflow._workflow, workflow.dag(wanted)
     except WorkflowError as error:
-        raise ParamsError(f"snakemake: {' '.join(str(error).split())}") from error
+        raise UserError(f"snakemake: {' '.join(str(error).split())}") from error
 
 
 def _touch() -> None:
@@ -190,9 +191,9 @@ def _quiet():
 
 
 def _run(*words: str) -> str:
-    """What a tool prints. Raises ParamsError with its last line where it fails."""
+    """What a tool prints. Raises UserError with its last line where it fails."""
     done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise ParamsError(f"{' '.join(words)}: {lines[-1].removeprefix('ERROR: ')}")
+        raise UserError(f"{' '.join(words)}: {lines[-1].removeprefix('ERROR: ')}")
     return done.stdout

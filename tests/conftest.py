@@ -10,7 +10,9 @@ import graphs
 import pytest
 import yaml
 
-from burn.params import load, merge, plain
+from burn.experiment.overlay import merge
+from burn.experiment.reading import load
+from burn.experiment.reads import plain
 
 ENVIRONMENT = {
     **os.environ,

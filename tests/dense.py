@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from burn import binary
-from burn.binary import BinaryConv2d
 from burn.data import synthetic
-from burn.data.augment import plain
-from burn.data.store import Data, Split
-from burn.models.reactnet import ReActNet
-from burn.models.resnet import ResNet
+from burn.images.augment import plain
+from burn.images.store import Data, Split
+from burn.networks import binary
+from burn.networks.binary import BinaryConv2d
+from burn.networks.reactnet import ReActNet
+from burn.networks.resnet import ResNet
 
 CPU = torch.device("cpu")
 CLASSES = 3

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import yaml
 
-from burn.params import READS, STAGES, Params, load, parse, plain, text, view
+from burn.experiment.reading import load, parse
+from burn.experiment.reads import READS, plain, settings, text
+from burn.experiment.schema import STAGES, Params
+from burn.steps import SUFFIXES
 
 ROOT = Path(__file__).parent.parent
 COPIED = ("burn", "workflow", "presets", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore")
@@ -22,14 +25,14 @@ COPIED = ("burn", "workflow", "presets", "params.yaml", "dvc.yaml", ".dvcignore"
 
 @dataclass(frozen=True)
 class Node:
-    """`command` has one space between words; `view` is canonical JSON by short name."""
+    """`command` has one space between words; `settings` is canonical JSON by short name."""
 
     rule: str
     command: str
     inputs: frozenset[str]
     outputs: frozenset[str]
     parents: frozenset[str]
-    view: str
+    settings: str
 
 
 def copy(folder: Path, raw: dict | None = None) -> Path:
@@ -97,7 +100,7 @@ def snakemake(folder: Path, config: dict | None = None, overlay: Path | None = N
                 inputs=frozenset(job.input),
                 outputs=frozenset(job.output),
                 parents=frozenset(name_of(parent.output) for parent in dag.dependencies[job]),
-                view=job.params.get("view", "{}"),
+                settings=job.params.get("settings", "{}"),
             )
             if dag.needrun(job):
                 planned.add(name)
@@ -122,16 +125,17 @@ def dvc(folder: Path) -> dict[str, Node]:
         for stage in stages:
             keys = [k for d in stage.deps if isinstance(d, ParamsDependency) for k in d.params]
             files = {path(d) for d in stage.deps if not isinstance(d, ParamsDependency)}
-            inputs = {f for file in files for f in expand(file, every)}
+            rule = stage.name.partition("@")[0]
+            inputs = {f for file in files for f in expand(file, every, rule)}
             name = name_of(outputs[stage])
             assert name not in nodes, f"two stages make {name}"
             nodes[name] = Node(
-                rule=stage.name.partition("@")[0].replace("-", "_"),
+                rule=rule,
                 command=" ".join(stage.cmd.split()),
                 inputs=frozenset(inputs),
                 outputs=outputs[stage],
                 parents=frozenset(name_of(outputs[s]) for s in repo.index.graph[stage]),
-                view=dvc_view(params, stage.cmd, keys),
+                settings=dvc_settings(params, stage.cmd, keys),
             )
     return nodes
 
@@ -150,18 +154,22 @@ def dvc_status(folder: Path) -> set[str]:
         return {names[address] for address in repo.status()}
 
 
-# The folders of which the report reads one file of each node; DVC can only name the folder.
-OF_A_FOLDER = {"teacher": "curve.csv", "pretrain": "curve.csv"}
+# The file of each network that these steps read; DVC can only name the folder of them all.
+OF_EVERY_NETWORK = {"report": "curve.csv", "cost": "metrics.json"}
 
 
-def expand(file: str, outputs: frozenset[str]) -> set[str]:
+def expand(file: str, outputs: frozenset[str], rule: str) -> set[str]:
+    """The files that a folder among DVC's dependencies stands for."""
+    if (ROOT / file).is_dir() and file.startswith("burn/"):
+        below = (f for f in (ROOT / file).rglob("*") if f.suffix in SUFFIXES)
+        return {f.relative_to(ROOT).as_posix() for f in below}
     within = {out for out in outputs if out.startswith(file + "/")}
-    only = OF_A_FOLDER.get(Path(file).name, "")
+    only = OF_EVERY_NETWORK.get(rule, "") if Path(file).name in ("teacher", "pretrain") else ""
     return {out for out in within if out.endswith(only)} or {file}
 
 
-def dvc_view(params: Params, command: str, keys: list[str]) -> str:
-    """The values at `keys`, by the short names that burn.params.READS gives them."""
+def dvc_settings(params: Params, command: str, keys: list[str]) -> str:
+    """The values at `keys`, by the short names that burn.experiment.reads.READS gives them."""
     if not keys:
         return "{}"
     step, *words = shlex.split(command)[3:]
@@ -189,26 +197,22 @@ def name_of(outputs) -> str:
 
 
 def contract(params: Params) -> dict[str, tuple[str, set[str]]]:
-    """The graph as the paper has it: per node its view (canonical JSON) and its parents."""
+    """The graph as the paper has it: per node its settings (canonical JSON) and its parents."""
     data = f"data/{params.pretrain_on}"
     nodes = {}
     for name in params.data.sets:
-        nodes[f"data/{name}"] = text(view(params, "prepare", dataset=name)), set()
+        nodes[f"data/{name}"] = text(settings(params, "prepare", dataset=name)), set()
     for name, protocol in params.protocols.items():
-        read = text(view(params, "protocol", protocol=name))
+        read = text(settings(params, "protocol", protocol=name))
         nodes[f"protocols/{name}"] = read, {f"data/{protocol.dataset}"}
     families = {"standalone": params.methods.standalone, "distilled": params.methods.distilled}
-    examined = {"cost/teacher"}
-    counted, first = text(view(params, "cost")), params.seeds[0]
-    nodes["cost/teacher"] = counted, {f"teacher/seed{first}"}
+    examined, trained = {"cost"}, set()
     for methods in families.values():
         for name, method in methods.items():
             nodes[f"methods/{name}.py"] = json.dumps(method.file), set()
-            nodes[f"cost/{name}"] = counted, {f"pretrain/{name}/seed{first}/binary"}
-            examined.add(f"cost/{name}")
     for seed in params.seeds:
         teacher = f"teacher/seed{seed}"
-        nodes[teacher] = text(view(params, "teacher")), {data}
+        nodes[teacher] = text(settings(params, "teacher")), {data}
         networks = {"teacher": {teacher}}
         for family, methods in families.items():
             for name in methods:
@@ -217,17 +221,18 @@ def contract(params: Params) -> dict[str, tuple[str, set[str]]]:
                     needs.add(teacher)
                 stages = {f"pretrain/{name}/seed{seed}/{stage}": stage for stage in STAGES}
                 for node, stage in stages.items():
-                    read = text(view(params, "pretrain", method=name, stage=stage))
+                    read = text(settings(params, "pretrain", method=name, stage=stage))
                     nodes[node] = read, needs
                     needs = {*needs, node} - (set(stages) - {node})
                 networks[name] = set(stages)
-        examined |= set().union(*networks.values())
+        trained |= set().union(*networks.values())
         for protocol in params.protocols:
             for name, made in networks.items():
                 node = f"eval/{protocol}/{name}/seed{seed}"
-                nodes[node] = text(view(params, "evaluate")), {f"protocols/{protocol}"} | made
+                nodes[node] = text(settings(params, "evaluate")), {f"protocols/{protocol}"} | made
                 examined.add(node)
-    nodes["report"] = text(view(params, "report")), examined
+    nodes["cost"] = text(settings(params, "cost")), trained
+    nodes["report"] = text(settings(params, "report")), examined | trained
     return nodes
 
 

@@ -20,8 +20,12 @@ from test_report import (  # noqa: F401
     results,
 )
 
+from burn.errors import UserError
+from burn.experiment.overlay import merge
+from burn.experiment.reading import load, parse
+from burn.experiment.reads import plain
+from burn.experiment.schema import Methods
 from burn.methods.burn import Recipe
-from burn.params import Methods, ParamsError, load, merge, parse, plain
 
 STEPS = {
     "joint": ("joint_classifier", (0, 0, 12), 41.0),
@@ -131,7 +135,7 @@ def test_a_label_is_for_the_ablation_alone():
         ({"table": "side"}, r"burn.table: found 'side'; allowed: 'main' or 'ablation'"),
         ({"table": "ablation", "label": "a|b"}, r"burn.label: found 'a|b'; allowed: match"),
     ):
-        with pytest.raises(ParamsError) as error:
+        with pytest.raises(UserError) as error:
             parse(merge(raw, {"methods": {"distilled": {"burn": change}}}))
         assert said in str(error.value)
 

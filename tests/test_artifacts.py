@@ -16,7 +16,9 @@ import pytest
 import burn
 from burn import artifacts
 from burn.artifacts import artifact, file_hash, read_json, write_json
-from burn.params import ParamsError, load, view
+from burn.errors import UserError
+from burn.experiment.reading import load
+from burn.experiment.reads import view
 
 VIEW = {"batch": 3, "lr": 0.1}
 
@@ -94,7 +96,7 @@ def test_work_without_a_seal_is_emptied(tmp_path):
 def test_one_process_at_a_time(tmp_path):
     out = tmp_path / "out"
     process = step(out, "time.sleep(60)")
-    with pytest.raises(ParamsError) as error:
+    with pytest.raises(UserError) as error:
         make(out)
     assert str(error.value) == f"{out}: another process is making it; wait for it or stop it"
     process.kill()
@@ -115,7 +117,7 @@ def test_a_new_artifact_replaces_the_older_one_whole(tmp_path):
 
 
 def test_a_missing_input_is_named_before_anything_is_written(tmp_path):
-    with pytest.raises(ParamsError, match=r"/gone: no such file"):
+    with pytest.raises(UserError, match=r"/gone: no such file"):
         make(tmp_path / "runs" / "out", inputs=[tmp_path / "gone"])
     assert os.listdir(tmp_path) == []
 
@@ -186,8 +188,8 @@ def test_json_is_written_whole_and_read_with_one_line_of_complaint(tmp_path):
         write_json(path, {"a": object()})
     assert read_json(path) == {"a": 1}
     path.write_text("{")
-    with pytest.raises(ParamsError, match=r"x.json: not JSON: [^\n]*$"):
+    with pytest.raises(UserError, match=r"x.json: not JSON: [^\n]*$"):
         read_json(path)
     for read in (read_json, file_hash):
-        with pytest.raises(ParamsError, match=r"gone: no such file; has the step"):
+        with pytest.raises(UserError, match=r"gone: no such file; has the step"):
             read(tmp_path / "gone")

@@ -14,7 +14,7 @@ from torchvision.transforms import transforms as v1
 from torchvision.transforms.v2 import functional as tv
 
 from burn.data import augment
-from burn.params import Augment
+from burn.experiment.schema import Augment
 
 BICUBIC = tv.InterpolationMode.BICUBIC
 ADJUST = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from burn import models
-from burn.data.augment import photometric
-from burn.data.loader import Loader
-from burn.data.store import Split, Streamed
+from burn.experiment.schema import Augment, Machine, Student, Train
+from burn.images.augment import photometric
+from burn.images.loader import Loader
+from burn.images.store import Split, Streamed
 from burn.methods import byol, mocov2_tuned, swav
-from burn.methods.base import Context
-from burn.params import Augment, Machine, Student, Train
+from burn.networks import build
 from burn.pretrain import pretrain
+from burn.training.method import Context
 
 CPU, TOTAL = torch.device("cpu"), 10  # steps of the pretended stage
 TINY = {
@@ -37,7 +37,7 @@ def _seed():
 
 def make(module, **recipe):
     torch.manual_seed(1)
-    network = models.build({"arch": "reactnet", "width": 0.125, "neck": module.Method.neck})
+    network = build.network({"arch": "reactnet", "width": 0.125, "neck": module.Method.neck})
     recipe = module.Recipe(**TINY[module] | recipe)
     method = module.Method(recipe, Context(network.at("binary"), None, 5, TOTAL))
     method.begin()
@@ -411,7 +411,7 @@ def test_a_stage_begins_with_what_the_one_before_left(module, data, tmp_path):
             assert torch.equal(value, left[f"{networks[int(i)]}.{inner}"]), key
     found = json.loads((tmp_path / "b" / "binary" / "metrics.json").read_text())
     assert found["updates"] == 5 and found["output_spread"] > 0 and "target_spread" in found
-    assert models.load(tmp_path / "b" / "binary").blocks[0].conv3.precision == "binary"
+    assert build.load(tmp_path / "b" / "binary").blocks[0].conv3.precision == "binary"
 
 
 @pytest.mark.parametrize(
@@ -445,15 +445,16 @@ TWO = """
 import sys, tempfile
 from pathlib import Path
 import torch
-from burn import models
+from burn.networks import build
 from burn.artifacts import Work
-from burn.data.loader import Loader
-from burn.data.store import Split
-from burn.machine import setup, world
+from burn.images.loader import Loader
+from burn.images.store import Split
+from burn.machine import setup
+from burn.training.distributed import world
 from burn.methods import byol, mocov2_tuned, swav
-from burn.methods.base import Context
-from burn.params import Augment, Machine, Train
-from burn.train import fit
+from burn.training.method import Context
+from burn.experiment.schema import Augment, Machine, Train
+from burn.training.fit import fit
 device = setup(Machine(device="cpu"))
 rank, size = world()
 images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8,
@@ -468,7 +469,7 @@ for module, recipe in (
     recipe = module.Recipe(**recipe)
     small = module.Method.small_views(recipe, augment)
     loader = Loader(Split(torch.arange(48), images), augment, 8, 2, 0, device, 0, rank, size, small)
-    network = models.build({"arch": "reactnet", "width": 0.125, "neck": False}).at("binary")
+    network = build.network({"arch": "reactnet", "width": 0.125, "neck": False}).at("binary")
     method = module.Method(recipe, Context(network, None, 5, 3))
     folder = Path(tempfile.mkdtemp())
     fit(method, loader, Train(batch=8, precision="fp32"), 1, Work(folder / "out", folder, ""))

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from burn import binary
-from burn.binary import BinaryConv2d, binary_weight, set_precision, shifted_sign
-from burn.models.reactnet import Block, ReActNet, RPReLU
-from burn.models.resnet import ResNet
+from burn.networks import binary
+from burn.networks.binary import BinaryConv2d, binary_weight, set_precision, shifted_sign
+from burn.networks.reactnet import Block, ReActNet, RPReLU
+from burn.networks.resnet import ResNet
 
 CONVS = [(3, 1, 1), (3, 2, 1), (1, 1, 2)]  # kernel, stride, outputs
 

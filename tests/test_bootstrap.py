@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import bootstrap
 from test_report import evaluation, made, make_view, place, put, put_curves, results  # noqa: F401
 
-from burn.params import Methods, ParamsError
+from burn.errors import UserError
+from burn.experiment.schema import Methods
 from burn.report.difference import RESAMPLES, interval
 
 
@@ -153,7 +154,7 @@ def test_random_supervised_ablation_and_imported_rows_are_no_rivals(results):  #
 def test_predictions_that_do_not_fit_are_named(results, spoil, said):  # noqa: F811
     path = place(results, "linear-cifar10", "s2bnn", 1).with_name("predictions.npz")
     spoil(path)
-    with pytest.raises(ParamsError) as error:
+    with pytest.raises(UserError) as error:
         made(results)
     assert str(error.value).startswith(f"{path}: ") and said in str(error.value)
     assert "\n" not in str(error.value)

@@ -18,8 +18,13 @@ import torchvision
 import yaml
 from safetensors.torch import load_file, save_file
 
-from burn import __main__, machine, models
-from burn.params import Machine, load, merge, parse, plain
+from burn import __main__, machine
+from burn.experiment.overlay import merge
+from burn.experiment.reading import load, parse
+from burn.experiment.reads import plain
+from burn.experiment.schema import Machine
+from burn.networks import build
+from burn.training.frozen import FrozenTeacher
 
 METHODS = graphs.ROOT / "burn" / "methods"
 FILES = ("weights.safetensors", "metrics.json")
@@ -201,7 +206,7 @@ def _made(folder: Path) -> Path:
 
 
 SICK = """
-from burn.methods.base import Method as Base, Recipe as Recipe, Step
+from burn.training.method import Method as Base, Recipe as Recipe, Step
 class Method(Base):
     views, neck = 0, False
     def step(self, views, labels, step):
@@ -375,8 +380,8 @@ def test_an_official_checkpoint_becomes_the_teacher(ground, tmp_path, capsys):
     assert call(*teacher(ground, out, params)) == 0
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(models.load(out)(x), network(x))
-        head = models.FrozenTeacher(out, torch.device("cpu"), torch.float32).head
+        assert torch.equal(build.load(out)(x), network(x))
+        head = FrozenTeacher(out, torch.device("cpu"), torch.float32).head
         state = torch.load(path)["state_dict"]
     assert torch.equal(head[2].bias, state["module.encoder_q.fc.2.bias"])
     assert json.loads((out / "metrics.json").read_text())["imported"] is True

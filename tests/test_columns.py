@@ -5,7 +5,8 @@ import json
 import pytest
 from test_report import TOP1, blank, evaluation, find, grid, lines_of, made, make_view, put, results
 
-from burn.params import ParamsError, Protocol
+from burn.errors import UserError
+from burn.experiment.schema import Protocol
 
 __all__ = ["results"]  # the fixture
 
@@ -151,7 +152,7 @@ def test_a_last_stage_without_a_score_is_refused(results):
     found = json.loads(path.read_text())
     del found["stages"]["binary"]["top1"], found["stages"]["binary"]["top5"]
     path.write_text(json.dumps(found))
-    with pytest.raises(ParamsError, match="stages.binary: found no score"):
+    with pytest.raises(UserError, match="stages.binary: found no score"):
         made(results, view)
 
 

@@ -7,7 +7,7 @@ import pytest
 from test_report import edit, made, make_view, results  # noqa: F401
 
 from burn.__main__ import main
-from burn.params import ParamsError
+from burn.errors import UserError
 from burn.report.compare import compare
 
 
@@ -74,5 +74,5 @@ def test_runs_are_named_or_given_as_folders(runs, monkeypatch, capsys):
 
 
 def test_what_is_no_run_is_named(runs, tmp_path):
-    with pytest.raises(ParamsError, match="expected a run with a report: results/<run>"):
+    with pytest.raises(UserError, match="expected a run with a report: results/<run>"):
         compare(runs[0], tmp_path / "nothing")

@@ -8,9 +8,9 @@ import torch
 from test_report import grid, made, make_view, put_cost, results  # noqa: F401
 from torch import nn
 
-from burn.binary import BinaryConv2d, set_precision
-from burn.cost import build, cost, count, stored
-from burn.params import ParamsError
+from burn.deploy.cost import build, cost, count, stored
+from burn.errors import UserError
+from burn.networks.binary import BinaryConv2d, set_precision
 from burn.report.tables import published
 
 REACTNET = {"arch": "reactnet", "width": 1.0, "stem": "imagenet", "neck": False}
@@ -158,5 +158,5 @@ def test_a_cost_of_something_else_is_refused(results):  # noqa: F811
     put_cost(results, "burn")
     path = results / "cost" / "burn" / "metrics.json"
     path.write_text(path.read_text().replace('"burn"', '"other"'))
-    with pytest.raises(ParamsError, match="method: found 'other'; expected 'burn'"):
+    with pytest.raises(UserError, match="method: found 'other'; expected 'burn'"):
         made(results, make_view())

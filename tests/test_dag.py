@@ -9,8 +9,11 @@ import graphs
 import pytest
 import yaml
 
-from burn.params import load, merge, parse, plain
-from burn.steps import SOURCES
+from burn.experiment.overlay import merge
+from burn.experiment.reading import load, parse
+from burn.experiment.reads import plain
+from burn.experiment.schema import STAGES
+from burn.steps import files
 
 BASE = plain(load(graphs.ROOT / "params.yaml"))
 METHOD = next(iter(BASE["methods"]["distilled"]))
@@ -60,7 +63,7 @@ def test_both_engines_have_the_nodes_and_edges_of_the_contract(resolved):
     assert {name: set(node.parents) for name, node in dvc.items()} == expected
 
 
-@pytest.mark.parametrize("field", ["inputs", "outputs", "view"])
+@pytest.mark.parametrize("field", ["inputs", "outputs", "settings"])
 def test_both_engines_agree_on(resolved, field):
     _, snakemake, dvc = resolved
     one = {name: getattr(node, field) for name, node in snakemake.items()}
@@ -76,18 +79,25 @@ def test_both_engines_run_the_same_commands(resolved):
     assert one == {name: node.command for name, node in dvc.items()}
 
 
-def test_rules_and_stages_have_the_same_names(resolved):
+def test_stages_are_named_after_rules_and_what_sets_them_apart(resolved):
+    """Snakemake's `pretrain` is six stages of DVC: distilled-real, standalone-binary, ..."""
     _, snakemake, dvc = resolved
+    families = ("standalone", "distilled")
     for name, node in dvc.items():
-        both = "method" if node.rule in ("method_standalone", "method_distilled") else node.rule
-        assert snakemake[name].rule == both
+        words = node.rule.split("-")
+        if words[-1] in STAGES:
+            assert words[0] in families
+            assert snakemake[name].rule == "pretrain" and name.endswith(words[-1])
+        else:
+            assert snakemake[name].rule == words[0]
+            assert words[1:] in ([], *([family] for family in families), ["teacher"])
 
 
 def test_steps_see_what_the_contract_says_they_read(resolved):
     params, snakemake, _ = resolved
     for name, (read, _) in graphs.contract(params).items():
         if not name.startswith("methods/"):  # copied by `cp`, which reads no parameters
-            assert snakemake[name].view == read, name
+            assert snakemake[name].settings == read, name
 
 
 def test_every_step_depends_on_its_sources(resolved):
@@ -100,12 +110,9 @@ def test_every_step_depends_on_its_sources(resolved):
             step = node.command.split()[3]
             if step == "protocol":
                 found -= {f"burn/tasks/{params.protocols[name.split('/')[1]].task}.py"}
-            assert found == set(SOURCES[step]), name
-
-
-def test_sources_exist():
-    missing = [f for files in SOURCES.values() for f in files if not (graphs.ROOT / f).exists()]
-    assert not missing
+            if step == "teacher":
+                found -= {f"burn/methods/{params.teacher.method}.py"}
+            assert found == set(files(step)), name
 
 
 def dry_run(folder, config):

@@ -17,8 +17,9 @@ from trees import pattern, refused, run, tree
 
 from burn.data import sources, synthetic
 from burn.data.prepare import prepare, square
-from burn.data.store import Streamed, crop_box, open_data
-from burn.params import DataSet, ParamsError
+from burn.errors import UserError
+from burn.experiment.schema import DataSet
+from burn.images.store import Streamed, crop_box, open_data
 
 TWO = {"cat": 4, "dog": 3}
 
@@ -123,7 +124,7 @@ def test_classes_keeps_the_first(tmp_path):
     three = {"ant": 2, "bee": 2, "cow": 2}
     tree(tmp_path / "cifar10", {"train": three, "val": three})
     assert open_data(run(tmp_path, source="folder", classes=2)).classes == ["ant", "bee"]
-    with pytest.raises(ParamsError, match=r"classes: found 4; allowed: up to 3"):
+    with pytest.raises(UserError, match=r"classes: found 4; allowed: up to 3"):
         run(tmp_path, source="folder", classes=4)
 
 
@@ -142,7 +143,7 @@ def test_limits_are_balanced_and_drawn_by_the_seed(tmp_path):
     assert files(train=9) == files(train=9)
     assert files(train=9)[0] != files(train=9, seed=1)[0]
     assert set(files(train=9)[0]) < set(files(train=12)[0])
-    with pytest.raises(ParamsError, match=r"train: found 2; allowed: at least one per class \(3\)"):
+    with pytest.raises(UserError, match=r"train: found 2; allowed: at least one per class \(3\)"):
         files(train=2)
 
 
@@ -362,11 +363,11 @@ def test_missing_artifact_files_are_named(tmp_path):
     out = run(tmp_path, train=10, test=10)
     content = (out / "data.safetensors").read_bytes()
     (out / "data.safetensors").write_bytes(content[:-1])
-    with pytest.raises(ParamsError, match=r"data\.safetensors: "):
+    with pytest.raises(UserError, match=r"data\.safetensors: "):
         open_data(out)
     for name in ("data.safetensors", "metrics.json", "index.json"):
         (out / name).unlink()
-        with pytest.raises(ParamsError, match=f"{name}: no such file"):
+        with pytest.raises(UserError, match=f"{name}: no such file"):
             open_data(out)
 
 

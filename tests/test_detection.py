@@ -12,9 +12,11 @@ from dense import CPU
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from burn import finetune
-from burn.params import ParamsError, check_section
-from burn.pictures import decode, spaced
+from burn.errors import UserError
+from burn.evaluation import finetune
+from burn.evaluation.pictures import spaced
+from burn.experiment.checks import check_section
+from burn.report.examples import decode
 from burn.tasks import detection
 from burn.tasks.detection import Options, as_coco, coco, examine, objects, view
 
@@ -109,7 +111,7 @@ def test_nothing_found_and_nothing_to_find():
     found = coco(split, perfect(split), data.classes)
     assert found["ap"] == 100 and list(found["per_class"]) == ["class0", "class2"]
     split.boxes[:, 6] = 1
-    with pytest.raises(ParamsError, match="no object in the test split"):
+    with pytest.raises(UserError, match="no object in the test split"):
         coco(split, perfect(split), data.classes)
 
 
@@ -124,7 +126,7 @@ def test_objects_to_train_on():
         expected = split.boxes[2:][split.boxes[2:, 0] == i][:, 1:6]
         assert torch.equal(own, expected)
     split.boxes = split.boxes[:, :6]
-    with pytest.raises(ParamsError, match="boxes: found a table"):
+    with pytest.raises(UserError, match="boxes: found a table"):
         objects(split)
 
 
@@ -258,15 +260,15 @@ def test_a_few_images_can_be_learnt():
 
 def test_what_is_refused():
     message = "five anchors where layout is fpn"
-    with pytest.raises(ParamsError, match=message):
+    with pytest.raises(UserError, match=message):
         check_section("params.yaml", "tasks.detection", Options, {"layout": "fpn", "anchors": [8]})
     data = dense.scenes(6, 6)
-    with pytest.raises(ParamsError, match="detection.batch: found 7; allowed: at most the 6"):
+    with pytest.raises(UserError, match="detection.batch: found 7; allowed: at most the 6"):
         examine(dense.network(), data, options(batch=7), 0, CPU)
-    with pytest.raises(ParamsError, match="detection.lr: found a loss of nan"):
+    with pytest.raises(UserError, match="detection.lr: found a loss of nan"):
         examine(dense.network(), data, options(lr=1e30), 0, CPU)
     data.split("test").boxes = None
-    with pytest.raises(ParamsError, match="test split has no boxes"):
+    with pytest.raises(UserError, match="test split has no boxes"):
         examine(dense.network(), data, options(), 0, CPU)
 
 

@@ -8,10 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from burn import models
 from burn.data.prepare import prepare
+from burn.errors import UserError
 from burn.evaluate import evaluate, write_protocol
-from burn.params import Machine, ParamsError, load, merge, parse, plain, view
+from burn.experiment.overlay import merge
+from burn.experiment.reading import load, parse
+from burn.experiment.reads import plain, view
+from burn.experiment.schema import Machine
+from burn.networks import build
 
 STAGES = ("real", "binact", "binary")
 
@@ -33,11 +37,11 @@ def ground(tmp_path, monkeypatch):
     code = graphs.ROOT / "burn" / "tasks" / "linear.py"
     read = view(params, "protocol", protocol="linear-imagenet")
     write_protocol(read, "linear-imagenet", code, data, protocol)
-    network = models.build({"arch": "reactnet", "width": 0.25, "neck": False})
+    network = build.network({"arch": "reactnet", "width": 0.25, "neck": False})
     for stage in STAGES:
         (tmp_path / "networks" / stage).mkdir(parents=True)
         save_file(
-            models.flatten({"network": network}),
+            build.flatten({"network": network}),
             tmp_path / "networks" / stage / "weights.safetensors",
         )
         facts = {"network": network.config, "precision": stage, "epochs": int(stage != "real")}
@@ -71,7 +75,7 @@ def rewrite(protocol, code=None, **changes):
 
 
 CODE = """
-from burn.params import Strict
+from burn.experiment.schema import Strict
 
 
 class Options(Strict):
@@ -150,7 +154,7 @@ def test_a_protocol_is_refused_where_the_set_has_not_what_its_task_needs(
     code, facts = graphs.ROOT / "burn" / "tasks" / f"{task}.py", tmp_path / "metrics.json"
     facts.write_text(json.dumps({"annotations": ["none"]}))
     with pytest.raises(
-        ParamsError, match=r"^protocols.mine.dataset: found 'imagenet', which has none; allowed"
+        UserError, match=r"^protocols.mine.dataset: found 'imagenet', which has none; allowed"
     ):
         write_protocol(read, "mine", code, tmp_path, tmp_path / "out")
     facts.write_text(json.dumps({"annotations": fits}))

@@ -8,16 +8,18 @@ import pytest
 import yaml
 from conftest import ENVIRONMENT
 
-from burn.params import load, merge, plain
+from burn.experiment.overlay import merge
+from burn.experiment.reading import load
+from burn.experiment.reads import plain
 
 pytestmark = pytest.mark.slow
 
 COLOUR = '''"""Predict the mean colour of a view."""
 
-from burn.methods.base import Method as Base
-from burn.methods.base import Recipe as BaseRecipe
-from burn.methods.base import Step
-from burn.params import Positive
+from burn.training.method import Method as Base
+from burn.training.method import Recipe as BaseRecipe
+from burn.training.method import Step
+from burn.experiment.schema import Positive
 
 
 class Recipe(BaseRecipe):
@@ -40,7 +42,7 @@ class Method(Base):
 '''
 BRIGHTNESS = '''"""How many test images are brighter than the mean of the training images."""
 
-from burn.params import Positive, Strict
+from burn.experiment.schema import Positive, Strict
 
 
 class Options(Strict):

@@ -8,7 +8,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.svm import LinearSVC
 from test_linear import CLASSES, CPU, Pixels, arrays, gaussian_data
 
-from burn.params import ParamsError
+from burn.errors import UserError
 from burn.tasks.fewshot import Options, crossed, examine, hot, problems, svms
 
 QUICK = {"k": [1, 2, 4], "samples": 2, "costs": [1.0, 10.0]}
@@ -175,7 +175,7 @@ def test_a_class_without_images_is_left_out():
     assert 30 < run(data)["map"] <= 100
     train = data.split("train")
     train.labels = torch.full_like(train.labels, 3)
-    with pytest.raises(ParamsError, match="training images of one class"):
+    with pytest.raises(UserError, match="training images of one class"):
         run(data)
 
 

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from test_columns import view_of
 from test_report import STAGES, blank, drawn, made, make_view, place, results  # noqa: F401
 
-from burn.pictures import encode
+from burn.evaluation.pictures import encode
 from burn.report import examples
 from burn.report.style import BLUE, ORANGE, RED
 

@@ -15,8 +15,9 @@ from trees import pattern, refused, run, tree
 from burn.data import sources
 from burn.data.prepare import prepare
 from burn.data.registry import REGISTRY
-from burn.data.store import open_data
-from burn.params import DataSet, ParamsError
+from burn.errors import UserError
+from burn.experiment.schema import DataSet
+from burn.images.store import open_data
 
 SYNSETS = ("n01440764", "n01443537", "n02119789")
 
@@ -119,9 +120,9 @@ def test_official_layout(tmp_path, dataset, pack):
 @pytest.mark.parametrize("dataset", [d for d in FOUND if d != "imagenet"])
 def test_classes_keeps_the_first_of_an_official_set(tmp_path, dataset):
     WRITE[dataset](tmp_path / dataset)
-    with pytest.raises(ParamsError, match="at least two"):
+    with pytest.raises(UserError, match="at least two"):
         sources.read(dataset, tmp_path, DataSet(source="official", classes=1))
-    with pytest.raises(ParamsError, match="classes: found 3; allowed: up to 2"):
+    with pytest.raises(UserError, match="classes: found 3; allowed: up to 2"):
         sources.read(dataset, tmp_path, DataSet(source="official", classes=3))
 
 
@@ -569,7 +570,7 @@ def test_voc_is_downloaded_as_far_as_it_is_missing(tmp_path, monkeypatch):
         raise OSError("no\nnetwork")
 
     monkeypatch.setattr("torchvision.datasets.VOCDetection", offline)
-    with pytest.raises(ParamsError, match="download of VOC2007 failed: no network"):
+    with pytest.raises(UserError, match="download of VOC2007 failed: no network"):
         run(tmp_path, "voc07", download=True, source="official")
 
 

@@ -12,12 +12,13 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-import burn.tasks.base
-from burn.data.augment import plain
-from burn.data.store import Data, Split
-from burn.params import Augment
-from burn.pictures import decode, spaced
-from burn.tasks.base import average_precision, features
+import burn.evaluation.features
+from burn.evaluation.features import average_precision, features
+from burn.evaluation.pictures import spaced
+from burn.experiment.schema import Augment
+from burn.images.augment import plain
+from burn.images.store import Data, Split
+from burn.report.examples import decode
 from burn.tasks.linear import Options, examine, knn, linear
 
 CPU = torch.device("cpu")
@@ -172,13 +173,13 @@ def several(data: Data) -> Data:
 
 def test_several_classes_in_an_image_are_logistic_regressions(monkeypatch):
     data, kept = several(gaussian_data(40, 1200, 400)), {}
-    of_scores = burn.tasks.base.average_precision
+    of_scores = burn.evaluation.features.average_precision
 
     def watched(scores, truth):
         kept["scores"] = scores, truth
         return of_scores(scores, truth)
 
-    monkeypatch.setattr("burn.tasks.base.average_precision", watched)
+    monkeypatch.setattr("burn.evaluation.features.average_precision", watched)
     found = run(data)
     scores, truth = kept["scores"]
     per_class = 100 * average_precision_score(truth, scores, average=None)
@@ -263,8 +264,8 @@ def test_features_of_a_split_in_order(monkeypatch):
     data = gaussian_data(30, 50, 20, side=8)
     split = data.split("train")
     expected = Pixels()(plain(split.images, 8))
-    for pixels in (burn.tasks.base.PIXELS, 7 * 8**2):  # seven images at a time
-        monkeypatch.setattr(burn.tasks.base, "PIXELS", pixels)
+    for pixels in (burn.evaluation.features.PIXELS, 7 * 8**2):  # seven images at a time
+        monkeypatch.setattr(burn.evaluation.features, "PIXELS", pixels)
         torch.testing.assert_close(features(Pixels(), split, 8, CPU), expected)
     nn.Linear(48, 2)(features(Pixels(), split, 8, CPU)).sum().backward()  # a task may train on them
     network = Recorder()

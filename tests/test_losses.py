@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from burn import collapse, models
-from burn.losses import balance, burn_loss, kl, similarity, sinkhorn
-from burn.methods.base import Context
-from burn.models.heads import Queue
-from burn.params import Teacher, Train
+from burn.experiment.schema import Teacher, Train
+from burn.networks import build
 from burn.teacher import MoCo
+from burn.training import collapse
+from burn.training.heads import Queue
+from burn.training.losses import balance, burn_loss, kl, similarity, sinkhorn
+from burn.training.method import Context
 
 BALANCES = [0.0, 0.3, 0.7, 0.9, 1.0]
 
@@ -236,7 +237,7 @@ def moco(momentum=0.5, queue=20) -> MoCo:
     cfg = Teacher(network=network, train=Train(), queue=queue, momentum=momentum,
                   temperature=0.2, embedding=8, norm=True)  # fmt: skip
     torch.manual_seed(2)
-    return MoCo(cfg, Context(models.build(network), None, 5, 10))
+    return MoCo(cfg, Context(build.network(network), None, 5, 10))
 
 
 def test_queue_holds_the_last_keys():

@@ -6,8 +6,8 @@ from test_train import Toy, loader
 
 from burn import machine
 from burn.artifacts import Work
-from burn.params import Train
-from burn.train import fit
+from burn.experiment.schema import Train
+from burn.training.fit import fit
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from burn.binary import BinaryConv2d
-from burn.models.maps import dilate
-from burn.models.reactnet import ReActNet
-from burn.models.resnet import ResNet
+from burn.networks.binary import BinaryConv2d
+from burn.networks.maps import dilate
+from burn.networks.reactnet import ReActNet
+from burn.networks.resnet import ResNet
 
 STRIDES = {
     ("reactnet", "imagenet"): [2, 4, 8, 16, 32],

@@ -10,16 +10,18 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from burn import models
-from burn.data.loader import Loader
-from burn.data.store import open_data
-from burn.losses import balance, burn_loss, kl, sinkhorn
+from burn.errors import UserError
+from burn.experiment.schema import Augment, Machine, Student, Train
+from burn.images.loader import Loader
+from burn.images.store import open_data
 from burn.methods import burn, random, s2bnn, supervised
-from burn.methods.base import Context
-from burn.models.heads import mlp
-from burn.params import Augment, Machine, ParamsError, Student, Train
+from burn.networks import build
 from burn.pretrain import pretrain
-from burn.train import optimiser
+from burn.training.fit import optimiser
+from burn.training.frozen import FrozenTeacher
+from burn.training.heads import mlp
+from burn.training.losses import balance, burn_loss, kl, sinkhorn
+from burn.training.method import Context
 
 CPU = torch.device("cpu")
 TOTAL = 10  # steps of the pretended stage
@@ -35,21 +37,21 @@ def _seed():
 def teacher(tmp_path_factory):
     """A frozen teacher, and the very networks it was made from."""
     torch.manual_seed(3)
-    network = models.build({"arch": "resnet18", "width": 0.25, "stem": "half"})
+    network = build.network({"arch": "resnet18", "width": 0.25, "stem": "half"})
     with torch.no_grad():
         for _ in range(20):
             network.train()(torch.randn(16, 3, 32, 32))
     head = mlp(network.dim, 16, norm=True)
     out = tmp_path_factory.mktemp("teacher")
-    save_file(models.flatten({"network": network, "head": head}), out / "weights.safetensors")
+    save_file(build.flatten({"network": network, "head": head}), out / "weights.safetensors")
     (out / "metrics.json").write_text(json.dumps({"network": network.config, "precision": "fp"}))
-    frozen = models.FrozenTeacher(out, CPU, torch.float32)
+    frozen = FrozenTeacher(out, CPU, torch.float32)
     return SimpleNamespace(frozen=frozen, network=network.eval(), head=head.eval(), dir=out)
 
 
 def make(module, teacher, **recipe):
     torch.manual_seed(1)
-    network = models.build({"arch": "reactnet", "width": 0.25, "neck": module.Method.neck})
+    network = build.network({"arch": "reactnet", "width": 0.25, "neck": module.Method.neck})
     if module is burn:
         recipe = {"outputs": 20, "hidden": 24, "similarity": "outputs"} | recipe
     context = Context(network.at("binary"), teacher.frozen, 5, TOTAL)
@@ -108,7 +110,7 @@ def test_frozen_teacher_is_the_network_in_its_folder(teacher):
     assert not teacher.frozen.features(x).requires_grad
     assert not teacher.frozen.embedding(x).requires_grad
     assert teacher.frozen.dim == 128 == features.shape[1]
-    loaded = models.load(teacher.dir)
+    loaded = build.load(teacher.dir)
     assert torch.equal(loaded(x), teacher.network(x))
     assert not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
@@ -268,7 +270,7 @@ def test_s2bnn_is_soft_cross_entropy_of_embeddings(teacher, temperature):
 def test_s2bnn_wants_the_teachers_embedding(teacher):
     bare = copy.copy(teacher.frozen)
     bare.head = None
-    with pytest.raises(ParamsError, match=r"^teacher.checkpoint: found no .*; expected"):
+    with pytest.raises(UserError, match=r"^teacher.checkpoint: found no .*; expected"):
         make(s2bnn, SimpleNamespace(frozen=bare))
 
 
@@ -320,9 +322,9 @@ def untrained(data, tmp_path_factory):
 
 def test_random_keeps_its_initial_weights_through_the_stages(untrained):
     torch.manual_seed(4)
-    start = models.build({"arch": "reactnet", "width": 0.25, "neck": False})
+    start = build.network({"arch": "reactnet", "width": 0.25, "neck": False})
     for stage, dir in untrained.items():
-        network = models.load(dir)
+        network = build.load(dir)
         assert torch.equal(parameters(network), parameters(start))
         assert network.blocks[0].conv3.precision == stage
     assert not random.Method.trains
@@ -330,7 +332,7 @@ def test_random_keeps_its_initial_weights_through_the_stages(untrained):
 
 @pytest.mark.parametrize("stage", ["real", "binact", "binary"])
 def test_random_has_batch_norms_calibrated_at_the_precision_of_its_stage(untrained, data, stage):
-    network, stored = (models.load(untrained[stage]) for _ in range(2))
+    network, stored = (build.load(untrained[stage]) for _ in range(2))
     norms = (network.bn, network.blocks[0].bn3, network.blocks[9].bn1)
     seen = [[] for _ in norms]
     for norm, inputs in zip(norms, seen, strict=True):

@@ -11,7 +11,11 @@ import pytest
 import yaml
 
 from burn import overlay, params
-from burn.params import Augment, ParamsError, load, merge, parse, plain, view
+from burn.errors import UserError
+from burn.experiment.overlay import merge
+from burn.experiment.reading import load, parse
+from burn.experiment.reads import plain, view
+from burn.experiment.schema import Augment
 
 FILE = graphs.ROOT / "params.yaml"
 BASE = plain(load(FILE))
@@ -111,7 +115,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("key", "value", "named", "found", "allowed"), REFUSED)
 def test_a_refusal_is_one_line_with_file_key_found_and_allowed(key, value, named, found, allowed):
-    with pytest.raises(ParamsError) as error:
+    with pytest.raises(UserError) as error:
         parse(changed(key, value), "mine.yaml")
     message = str(error.value)
     assert "\n" not in message and "Value error" not in message
@@ -123,7 +127,7 @@ def test_a_refusal_is_one_line_with_file_key_found_and_allowed(key, value, named
 
 def test_a_missing_section_is_named():
     raw = {k: v for k, v in BASE.items() if k != "student"}
-    with pytest.raises(ParamsError, match=r"^params.yaml: student: missing"):
+    with pytest.raises(UserError, match=r"^params.yaml: student: missing"):
         parse(raw)
 
 
@@ -141,7 +145,7 @@ def test_a_file_that_is_no_params_file_is_refused_in_one_line(tmp_path, content,
     path = tmp_path / "p.yaml"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ParamsError) as error:
+    with pytest.raises(UserError) as error:
         load(path)
     assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
     assert "\n" not in str(error.value)
@@ -159,10 +163,10 @@ def test_the_largest_hue_is_half_a_turn():
 
 def test_somebodys_broken_method_file_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(params, "available", lambda package: ["mine"])
-    with pytest.raises(ParamsError, match=r"^burn/methods/mine.py: found ModuleNotFoundError: "):
+    with pytest.raises(UserError, match=r"^burn/methods/mine.py: found ModuleNotFoundError: "):
         params.recipe_model("methods", "mine", "Recipe")
     monkeypatch.setattr(params, "available", lambda package: ["base"])
-    with pytest.raises(ParamsError, match=r"base.py: found AttributeError.*a class Options"):
+    with pytest.raises(UserError, match=r"base.py: found AttributeError.*a class Options"):
         params.recipe_model("tasks", "base", "Options")
 
 
@@ -185,10 +189,10 @@ def test_a_step_sees_what_reads_lists_and_nothing_else(step):
 
 def test_names_that_params_do_not_have_are_refused_with_those_they_have():
     known = ", ".join([*BASE["methods"]["standalone"], *BASE["methods"]["distilled"]])
-    with pytest.raises(ParamsError) as error:
+    with pytest.raises(UserError) as error:
         view(parse(BASE), "pretrain", method="bern", stage="real")
     assert str(error.value) == f"--method: found 'bern'; allowed: {known}"
-    with pytest.raises(ParamsError, match=r"^--protocol: found 'x'; allowed: linear-imagenet, "):
+    with pytest.raises(UserError, match=r"^--protocol: found 'x'; allowed: linear-imagenet, "):
         view(parse(BASE), "protocol", protocol="x")
 
 
@@ -224,7 +228,7 @@ def test_protocols_go_with_their_data_set_or_task():
         if p["dataset"] == "voc07" or p["task"] == "semi"
     }
     assert len(on) == 6 and set(left) == set(BASE["protocols"]) - on
-    with pytest.raises(ParamsError, match="protocols: found none; allowed: one at least"):
+    with pytest.raises(UserError, match="protocols: found none; allowed: one at least"):
         parse(merge(BASE, {"protocols": dict.fromkeys(BASE["protocols"])}))
 
 
@@ -295,7 +299,7 @@ def test_use_can_remove_every_method_of_a_family(tmp_path):
     ],
 )
 def test_use_refuses_an_invalid_outcome_and_leaves_the_file(tmp_path, changes, message):
-    with pytest.raises(ParamsError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         use(tmp_path, changes)
     assert "overlay.yaml" in str(error.value)
     assert (tmp_path / "params.yaml").read_text() == FILE.read_text()

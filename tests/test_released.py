@@ -15,9 +15,12 @@ from safetensors.torch import load_file
 from test_cli import call, error_of, pretrain, teacher, write
 
 import burn
-from burn import models
 from burn.artifacts import file_hash
-from burn.params import ParamsError, load, merge, parse, plain, text, view
+from burn.errors import UserError
+from burn.experiment.overlay import merge
+from burn.experiment.reading import load, parse
+from burn.experiment.reads import plain, text, view
+from burn.networks import build
 
 STEM = 8  # channels of the reduced ReActNet, a quarter of the published one
 DIM = 32 * STEM
@@ -119,7 +122,7 @@ def test_a_floating_point_network_is_the_released_one(nets, file, kind, module):
     with torch.no_grad():
         got, expected = burn.load(path)(images()), released.pooled(nets["h"], images())
     assert got.shape == (2, 2048) and torch.allclose(got, expected, atol=1e-5 * expected.max())
-    with pytest.raises(ParamsError, match="precision: found 'binary'; allowed: none, .*file.pth"):
+    with pytest.raises(UserError, match="precision: found 'binary'; allowed: none, .*file.pth"):
         burn.load(path, precision="binary")
 
 
@@ -131,7 +134,7 @@ def test_at_full_width(tmp_path):
 
 
 def test_the_file_does_not_say_its_precision_and_the_error_says_so(file):
-    with pytest.raises(ParamsError, match="found 'fp'; .*binact for a file of stage 1, binary"):
+    with pytest.raises(UserError, match="found 'fp'; .*binact for a file of stage 1, binary"):
         burn.load(file("stage"), precision="fp")
 
 
@@ -168,7 +171,7 @@ def test_an_import_is_an_artifact_folder(nets, file, tmp_path, kind, capsys):
     assert f"{name}: {', '.join(networks)}" in capsys.readouterr().out
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["layout"] == name and metrics["sha256"] == file_hash(path)
-    assert set(models.read_weights(out)) == set(networks)
+    assert set(build.read_weights(out)) == set(networks)
     with torch.no_grad():
         assert torch.equal(burn.load(out)(images()), burn.load(path)(images()))
     overlay = yaml.safe_load((out / "overlay.yaml").read_text())
@@ -247,7 +250,7 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path, capsys):
     }.items():
         assert call("import-checkpoint", "--input", path, "--out", tmp_path / "out") == 2
         assert error_of(capsys).startswith(f"{path}: {message}")
-    with pytest.raises(ParamsError, match="gone: no such file"):
+    with pytest.raises(UserError, match="gone: no such file"):
         burn.load(tmp_path / "gone")
     for content, message in {
         "hello": "found str; expected a dictionary",
@@ -349,7 +352,7 @@ def test_a_file_becomes_a_row(nets, file, ground, tmp_path, kind, precision):
     params = write(tmp_path, {"methods": {"standalone": {"theirs": entry(path, precision=precision)}}})  # fmt: skip
     assert stages(ground, folder, params, "theirs") == 0
     reference = nets["s2bnn" if kind == "s2bnn" else "k"].at(precision)
-    assert same(models.load(folder / precision), reference, images())
+    assert same(build.load(folder / precision), reference, images())
     metrics = json.loads((folder / precision / "metrics.json").read_text())
     assert metrics["sha256"] == file_hash(path) and metrics["method"] == "theirs"
 
@@ -391,7 +394,7 @@ def test_a_row_needs_a_hash_a_student_and_no_epochs(file, ground, tmp_path, caps
         ({"recipe": {"precision": "fp"}}, "theirs.recipe.precision: found 'fp'; allowed: "),
         ({"epochs": {"binary": 3}}, "theirs.epochs.binary: found 3; allowed: 0"),
     ):
-        with pytest.raises(ParamsError, match=message):
+        with pytest.raises(UserError, match=message):
             parse(merge(base, {"methods": {"standalone": {"theirs": merge(entry(path), change)}}}))
     params = write(tmp_path, {"methods": {"standalone": {"theirs": entry(path)}}})
     assert stages(ground, tmp_path / "out", params, "theirs") == 2
@@ -409,7 +412,7 @@ def test_the_teacher_can_come_from_burns_files(nets, file, ground, tmp_path, kin
     weights = load_file(out / "weights.safetensors")
     assert weights.keys() == {f"network.{key}" for key in nets["bare h"].state_dict()}
     with torch.no_grad():
-        got, expected = models.load(out)(images()), released.pooled(nets["h"], images())
+        got, expected = build.load(out)(images()), released.pooled(nets["h"], images())
     assert torch.allclose(got, expected, atol=1e-5 * expected.max())
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from burn.params import Methods, ParamsError, Protocol, Report
+from burn.errors import UserError
+from burn.experiment.schema import Methods, Protocol, Report
 from burn.report import report
 from burn.report.latex import PACKAGES, escape
 
@@ -361,7 +362,7 @@ def test_a_removed_method_leaves_no_trace(results):
 def test_a_missing_file_is_named_and_nothing_is_left(results):
     lost = place(results, "linear-cifar10", "teacher", 2)
     lost.unlink()
-    with pytest.raises(ParamsError, match=re.escape(f"{lost}: no such file")) as error:
+    with pytest.raises(UserError, match=re.escape(f"{lost}: no such file")) as error:
         made(results)
     assert "\n" not in str(error.value)
     assert sorted(p.name for p in results.iterdir()) == ["cost", "eval", "pretrain", "teacher"]
@@ -382,7 +383,7 @@ def test_a_missing_file_is_named_and_nothing_is_left(results):
 def test_a_file_out_of_place_is_refused(results, change, message):
     path = place(results, "linear-imagenet", "burn", 0)
     edit(results, "linear-imagenet", "burn", 0, lambda found: found.update(change))
-    with pytest.raises(ParamsError, match=re.escape(f"{path}: {message}")):
+    with pytest.raises(UserError, match=re.escape(f"{path}: {message}")):
         made(results)
 
 
@@ -649,6 +650,6 @@ def test_two_runs_write_the_same_bytes(results, drawn):
 def test_a_task_may_not_be_called_as_a_table_of_the_report(results):
     view = make_view()
     view["protocols"]["linear-cifar10"] = Protocol(task="transfer", dataset="cifar10")
-    with pytest.raises(ParamsError, match="tasks: found 'transfer', which the report calls"):
+    with pytest.raises(UserError, match="tasks: found 'transfer', which the report calls"):
         made(results, view)
     assert not (results / "report").exists()

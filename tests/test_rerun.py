@@ -14,7 +14,7 @@ import graphs
 import pytest
 from conftest import ENVIRONMENT
 
-from burn.params import parse
+from burn.experiment.reading import parse
 from burn.steps import SOURCES
 
 pytestmark = pytest.mark.slow

@@ -10,11 +10,12 @@ from dense import CPU
 from PIL import Image
 from torch import nn
 
-from burn import finetune
-from burn.data.augment import MEAN
-from burn.finetune import rate
-from burn.params import ParamsError
-from burn.pictures import decode, spaced
+from burn.errors import UserError
+from burn.evaluation import finetune
+from burn.evaluation.finetune import rate
+from burn.evaluation.pictures import spaced
+from burn.images.augment import MEAN
+from burn.report.examples import decode
 from burn.tasks import segmentation
 from burn.tasks.segmentation import Options, confusion, examine, scores, tally, view
 
@@ -233,21 +234,21 @@ def test_what_is_refused(tmp_path):
     files = dense.streamed(data, tmp_path)
     path = files.split("train").mask_files[3]
     Image.fromarray(np.full((32, 32), 7, np.uint8)).save(path)
-    with pytest.raises(ParamsError, match="train3-mask.png: found class 7; allowed: 0 to 3, and"):
+    with pytest.raises(UserError, match="train3-mask.png: found class 7; allowed: 0 to 3, and"):
         examine(dense.network(), files, options(batch=6), 0, CPU)
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(path)
-    with pytest.raises(ParamsError, match="train3-mask.png: found uint8 .*; expected one byte"):
+    with pytest.raises(UserError, match="train3-mask.png: found uint8 .*; expected one byte"):
         examine(dense.network(), files, options(batch=6), 0, CPU)
     path.write_bytes(b"no image")
-    with pytest.raises(ParamsError, match="train3-mask.png: .*; expected a mask"):
+    with pytest.raises(UserError, match="train3-mask.png: .*; expected a mask"):
         examine(dense.network(), files, options(batch=6), 0, CPU)
-    with pytest.raises(ParamsError, match="segmentation.batch: found 7; allowed: at most the 6"):
+    with pytest.raises(UserError, match="segmentation.batch: found 7; allowed: at most the 6"):
         examine(dense.network(), data, options(batch=7), 0, CPU)
     data.split("test").masks[:] = 255
-    with pytest.raises(ParamsError, match="no mask in the test split"):
+    with pytest.raises(UserError, match="no mask in the test split"):
         examine(dense.network(), data, options(iterations=1), 0, CPU)
     data.split("train").masks = None
-    with pytest.raises(ParamsError, match="train split has no masks"):
+    with pytest.raises(UserError, match="train split has no masks"):
         examine(dense.network(), data, options(), 0, CPU)
 
 

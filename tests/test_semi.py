@@ -7,13 +7,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-import burn.binary
-from burn.binary import BinaryConv2d
+import burn.networks.binary
 from burn.data import synthetic
-from burn.data.store import Data, Split
-from burn.models.reactnet import ReActNet
-from burn.models.resnet import ResNet
-from burn.params import ParamsError
+from burn.errors import UserError
+from burn.images.store import Data, Split
+from burn.networks.binary import BinaryConv2d
+from burn.networks.reactnet import ReActNet
+from burn.networks.resnet import ResNet
 from burn.tasks.semi import SGD, Options, Run, batch_of, examine, hold_out, labelled
 
 CPU = torch.device("cpu")
@@ -133,7 +133,7 @@ def test_the_held_out_labels_decide(monkeypatch):
 def test_one_point_needs_nothing_held_out():
     found = run(drawn(), lr=[0.01], head=[10.0], fraction=0.01)
     assert found["notes"] == {"labelled": 3, "lr": 0.01, "head": 10.0, "held_out": {}}
-    with pytest.raises(ParamsError, match="one image of each class; allowed: more"):
+    with pytest.raises(UserError, match="one image of each class; allowed: more"):
         run(drawn(), fraction=0.01)
 
 
@@ -141,7 +141,7 @@ def test_a_point_that_diverges_is_left_out_and_nothing_else():
     data = drawn()
     wild = run(data, lr=[1e38, 0.01], head=[1.0])
     assert wild["notes"]["lr"] == 0.01 and set(wild["notes"]["held_out"]) == {"0.01 x 1"}
-    with pytest.raises(ParamsError, match="the loss was no number with any"):
+    with pytest.raises(UserError, match="the loss was no number with any"):
         run(data, lr=[1e38, 3e38], head=[1.0])
 
 
@@ -156,14 +156,14 @@ def tuned(net, epochs=3, precision="fp32", **options):
 def test_a_binary_network_stays_binary(monkeypatch, gradient):
     before = network(gradient=gradient)
     start, inputs = copy.deepcopy(before.state_dict()), []
-    convolve = burn.binary.F.conv2d
+    convolve = burn.networks.binary.F.conv2d
 
     def watched(x, w, *args):
         if x.shape[1] != 3:  # the stem is real-valued
             inputs.append((x.unique().tolist(), max(len(row.unique()) for row in w.flatten(1))))
         return convolve(x, w, *args)
 
-    monkeypatch.setattr(burn.binary.F, "conv2d", watched)
+    monkeypatch.setattr(burn.networks.binary.F, "conv2d", watched)
     after, _ = tuned(before)
     layers = [m for m in after.modules() if isinstance(m, BinaryConv2d)]
     in_training = len(inputs)

@@ -11,16 +11,18 @@ import torch
 from PIL import Image
 from torch import nn
 
-from burn import collapse
 from burn.artifacts import Work
-from burn.data.augment import normalise
-from burn.data.loader import Loader
 from burn.data.prepare import prepare
-from burn.data.store import Split, open_data
-from burn.methods.base import Method, Recipe, Step
-from burn.params import Augment, DataSet, ParamsError, Train
+from burn.errors import UserError
+from burn.experiment.schema import Augment, DataSet, Train
+from burn.images.augment import normalise
+from burn.images.loader import Loader
+from burn.images.store import Split, open_data
+from burn.places import CHECKPOINT
 from burn.progress import Progress
-from burn.train import CHECKPOINT, _summary, fit, learning_rate
+from burn.training import collapse
+from burn.training.fit import _summary, fit, learning_rate
+from burn.training.method import Method, Recipe, Step
 
 CPU = torch.device("cpu")
 AS_IT_IS = Augment(size=8, crop=[1.0, 1.0], flip=0, jitter_p=0, gray_p=0, blur_p=0)
@@ -130,7 +132,7 @@ def test_each_process_draws_its_own_views():
 
 
 def test_more_than_there_is_in_one_batch_is_refused():
-    with pytest.raises(ParamsError, match=r"^train.batch: found 64 x 2 processes; .* 96 training"):
+    with pytest.raises(UserError, match=r"^train.batch: found 64 x 2 processes; .* 96 training"):
         loader(64, world=2)
 
 
@@ -184,7 +186,7 @@ def test_accumulated_small_batches_are_one_large_batch(tmp_path):
 
 
 def test_accumulating_more_steps_than_there_are_is_refused(tmp_path):
-    with pytest.raises(ParamsError, match=r"train.accumulate: found 7; allowed: at most the 6 st"):
+    with pytest.raises(UserError, match=r"train.accumulate: found 7; allowed: at most the 6 st"):
         train(tmp_path / "a", accumulate=7)
 
 
@@ -249,7 +251,7 @@ def test_a_loss_that_is_no_number_stops_the_run_by_name(tmp_path, accumulate, st
     def at(now):
         return math.nan if now == step else 0.0
 
-    with pytest.raises(ParamsError) as error:
+    with pytest.raises(UserError) as error:
         train(tmp_path / "a", Toy(at), batch=8, accumulate=accumulate, epochs=12)
     checkpoint = f"{tmp_path / 'a' / CHECKPOINT} (update {last})" if last else "none yet"
     message = str(error.value)
@@ -258,7 +260,7 @@ def test_a_loss_that_is_no_number_stops_the_run_by_name(tmp_path, accumulate, st
 
 
 def test_an_absurd_learning_rate_stops_the_run(tmp_path):
-    with pytest.raises(ParamsError, match=r"found loss (inf|nan) at update \d+; .*lower train.lr"):
+    with pytest.raises(UserError, match=r"found loss (inf|nan) at update \d+; .*lower train.lr"):
         train(tmp_path / "a", lr=1e38, optimizer="sgd", epochs=4)
 
 
@@ -282,7 +284,7 @@ def test_a_collapse_inside_the_only_epoch_is_marked():
 
 
 def test_a_collapse_stops_a_strict_run(tmp_path):
-    with pytest.raises(ParamsError, match=r"out: collapsed at update 40: .* \(train.strict is"):
+    with pytest.raises(UserError, match=r"out: collapsed at update 40: .* \(train.strict is"):
         train(tmp_path / "a", Constant(), epochs=20, strict=True)
 
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from burn.data.prepare import prepare
-from burn.params import DataSet, ParamsError
+from burn.errors import UserError
+from burn.experiment.schema import DataSet
 
 
 def pattern(number: int, side=(40, 32)) -> Image.Image:
@@ -34,7 +35,7 @@ def run(tmp_path: Path, dataset="cifar10", download=False, out="out", **spec) ->
 
 
 def refused(tmp_path: Path, **spec) -> str:
-    with pytest.raises(ParamsError) as error:
+    with pytest.raises(UserError) as error:
         run(tmp_path, **spec)
     message = str(error.value)
     assert "\n" not in message

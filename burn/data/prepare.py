@@ -17,24 +17,25 @@ import numpy as np
 from PIL import Image
 
 from burn.artifacts import artifact, file_hash, write_json
-from burn.data.sources import Found, Split, fitted, load_image, read
-from burn.params import ParamsError
+from burn.data.sources import Found, Split, read
+from burn.errors import UserError
+from burn.images.decode import fitted, load_image
+from burn.places import INDEX, TENSORS
 
-TENSORS, INDEX = "data.safetensors", "index.json"
 BATCH = 64  # images a thread decodes at a time
 DTYPES = {"uint8": "U8", "int64": "I64", "float32": "F32"}  # NumPy's names, safetensors' names
 
 
-def prepare(dataset: str, view: dict[str, Any], out: str | Path) -> None:
-    """Make the data artifact `out` from view = burn.params.view(params, "prepare", dataset=dataset).
+def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
+    """Make the data artifact `out` from settings = burn.params.settings(params, "prepare", dataset=dataset).
 
     Leaves data.safetensors, index.json and metrics.json; two runs on the same files leave the same
     bytes. With `pack: false` only labels are stored, and index.json lists the files.
-    Raises ParamsError: no data, an empty class, a file that is no whole image.
+    Raises UserError: no data, an empty class, a file that is no whole image.
     """
-    spec = view["spec"]
-    found = read(dataset, view["root"], spec, view["download"])
-    with artifact(out, "prepare", view) as work:
+    spec = settings["spec"]
+    found = read(dataset, settings["root"], spec, settings["download"])
+    with artifact(out, "prepare", settings) as work:
         index: dict[str, Any] = {"classes": found.classes, "streamed": not spec.pack}
         tensors, sizes = [], {}
         for name, split in found.splits.items():
@@ -180,4 +181,4 @@ def _write(
             if file.tell() != 8 + len(text) + end:
                 raise RuntimeError(f"{path}: wrote {file.tell()} bytes, not {8 + len(text) + end}")
     except OSError as error:
-        raise ParamsError(f"{path}: {error.strerror} while writing {end / 1e9:.1f} GB") from None
+        raise UserError(f"{path}: {error.strerror} while writing {end / 1e9:.1f} GB") from None

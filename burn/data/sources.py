@@ -7,18 +7,16 @@ the owners of a data set ship. torch is imported only to cut a subset or downloa
 
 import importlib
 import os
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from burn.data import synthetic
 from burn.data.registry import REGISTRY, info
-from burn.params import DataSet, ParamsError
+from burn.errors import UserError
+from burn.experiment.schema import DataSet
 
-UNSURE = 255  # in multi-hot labels: a class that an image shows only in objects marked difficult
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -27,7 +25,7 @@ class Split:
     """One split of N images: an array `images` (N, 3, h, w), or `files` relative to `folder`.
 
     labels: int64 (N,), or uint8 (N, classes) multi-hot. boxes, masks, and more on labels: as
-    in the data artifact (burn.data.store.Split).
+    in the data artifact (burn.images.store.Split).
     mask_files: relative to `folder` too, None for an image without one.
     """
 
@@ -82,7 +80,7 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
 
     Real sets lie in <root>/<spec.path or dataset>. For them `classes: n` keeps the first n classes
     in label order (sorted by name for folders); `train` and `test` cut a class-balanced subset of
-    each split that begins so, drawn by `seed`. Raises ParamsError: no data, an empty class, splits
+    each split that begins so, drawn by `seed`. Raises UserError: no data, an empty class, splits
     that disagree, limits that cannot be met.
     """
     key = f"data.sets.{dataset}"
@@ -97,9 +95,9 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
         found = reader.read(folder, dataset, spec, download)
     names = found.classes
     if spec.classes is not None and spec.classes > len(names):
-        raise ParamsError(f"{key}.classes: found {spec.classes}; allowed: up to {len(names)}")
+        raise UserError(f"{key}.classes: found {spec.classes}; allowed: up to {len(names)}")
     if len(names) < 2 and not known.multilabel:
-        raise ParamsError(f"{folder}: found {len(names)} class; expected at least two")
+        raise UserError(f"{folder}: found {len(names)} class; expected at least two")
     limits = {"train": spec.train, "test": spec.test}
     cut = {}
     for name, split in found.splits.items():
@@ -108,37 +106,6 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
         if limits[kind] is not None:
             cut[name] = _limited(split, limits[kind], len(names), spec.seed, f"{key}.{kind}")
     return Found(names, cut.pop("train"), cut.pop("test"), cut, found.missing)
-
-
-def load_image(path: str | Path, mode: str | None = "RGB") -> Image.Image:
-    """Decode a whole image file, to RGB or another mode; None leaves it as it is.
-
-    Raises ParamsError naming a file that cannot be decoded.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.format == "PNG":  # its decoder overlooks a missing end and wrong checksums
-                with Image.open(path) as again:
-                    again.verify()
-            image.load()
-            return image.convert(mode) if mode else image
-    except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file; expected an image") from None
-    except (
-        OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError,
-    ) as error:  # fmt: skip
-        found = "an empty file" if os.path.getsize(path) == 0 else " ".join(str(error).split())
-        raise ParamsError(f"{path}: found {found}; expected a whole image") from None
-
-
-def fitted(width: int, height: int, size: int) -> tuple[int, int, int, int]:
-    """How an image becomes size x size: (new width, new height, left, top) of resize and crop.
-
-    The shorter side becomes `size`, the centre is kept; rounding as in torchvision.
-    """
-    short = min(width, height)
-    wide, high = int(size * width / short), int(size * height / short)
-    return wide, high, round((wide - size) / 2), round((high - size) / 2)
 
 
 def read_folder(
@@ -157,20 +124,20 @@ def read_folder(
 
 
 def class_folders(folder: Path, split: str, expected: str) -> list[str]:
-    """The class names under folder/split. Raises ParamsError where there are none."""
+    """The class names under folder/split. Raises UserError where there are none."""
     if not folder.is_dir():
-        raise ParamsError(f"{folder}: no such folder; {expected}")
+        raise UserError(f"{folder}: no such folder; {expected}")
     names = subfolders(folder / split)
     if not names:
-        raise ParamsError(f"{folder}: found no class folders in {split}/; {expected}")
+        raise UserError(f"{folder}: found no class folders in {split}/; {expected}")
     return names
 
 
 def same_classes(folder: Path, train: list[str], test: list[str], where: tuple[str, str]) -> None:
-    """Raises ParamsError where a class is in one of the two places and not in the other."""
+    """Raises UserError where a class is in one of the two places and not in the other."""
     if odd := sorted(set(train) ^ set(test)):
         has, lacks = where if odd[0] in train else where[::-1]
-        raise ParamsError(
+        raise UserError(
             f"{folder}: found class {odd[0]!r} in {has} but not in {lacks} ({len(odd)} such "
             "classes); expected the same classes in both"
         )
@@ -190,7 +157,7 @@ def folder_split(folder: Path, names: list[str]) -> Split:
     for label, name in enumerate(names):
         images = sorted(_images(folder / name))
         if not images:
-            raise ParamsError(
+            raise UserError(
                 f"{folder / name}: found no image; expected files ending in {', '.join(EXTENSIONS)}"
             )
         files += [file[start:] for file in images]  # os.path.relpath takes seconds for a million
@@ -216,7 +183,7 @@ def _limited(split: Split, limit: int, classes: int, seed: int, key: str) -> Spl
     import torch
 
     if limit < classes:
-        raise ParamsError(f"{key}: found {limit}; allowed: at least one per class ({classes})")
+        raise UserError(f"{key}: found {limit}; allowed: at least one per class ({classes})")
     labels = split.labels
     if labels.ndim == 2:  # a multi-label image counts for its rarest class
         rarity = np.where(labels == 1, (labels == 1).sum(0), len(labels) + 1)
@@ -234,13 +201,13 @@ def _drawn(dataset: str, spec: DataSet, key: str) -> Found:
     classes = spec.classes or known.classes
     most = 254 if known.multilabel else synthetic.MAX_CLASSES  # masks are bytes, 255 means ignore
     if not 2 <= classes <= most:
-        raise ParamsError(f"{key}.classes: found {classes}; allowed: 2 to {most}")
+        raise UserError(f"{key}.classes: found {classes}; allowed: 2 to {most}")
     if not spec.pack:
-        raise ParamsError(f"{key}.pack: found false; allowed: true where source is synthetic")
+        raise UserError(f"{key}.pack: found false; allowed: true where source is synthetic")
     splits = []
     for split, count in (("train", spec.train), ("test", spec.test)):
         if count is None or count < classes:
-            raise ParamsError(
+            raise UserError(
                 f"{key}.{split}: found {'null' if count is None else count}; allowed: a number, at "
                 f"least one per class ({classes}), where source is synthetic"
             )

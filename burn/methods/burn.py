@@ -16,10 +16,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from burn.methods.base import Method as Base
-from burn.methods.base import Recipe as BaseRecipe
-from burn.methods.base import Step
-from burn.params import AtLeastOne, NonNegative, Positive, Unit
+from burn.experiment.schema import AtLeastOne, NonNegative, Positive, Unit
+from burn.training.method import Method as Base
+from burn.training.method import Recipe as BaseRecipe
+from burn.training.method import Step
 
 
 class Recipe(BaseRecipe):
@@ -34,11 +34,13 @@ class Recipe(BaseRecipe):
 
 
 class Method(Base):
+    distils = True
+
     def __init__(self, recipe, context):
         super().__init__(recipe, context)
         from torch import nn
 
-        from burn.models.heads import classifier
+        from burn.training.heads import classifier
 
         student, teacher = context.network.dim, context.teacher.dim
         self.temperature = recipe.temperature
@@ -52,7 +54,7 @@ class Method(Base):
         return self.recipe.target_lr if name == "target" else 1.0
 
     def step(self, views, labels, step):
-        from burn.losses import balance, unit_rms
+        from burn.training.losses import balance, unit_rms
 
         r = self.recipe
         features = [self.networks["network"](v) for v in views]
@@ -83,7 +85,7 @@ class Method(Base):
     def _direction(self, feature, output, frozen, target):
         """KL and similarity terms of one direction: student on one view, target on the other."""
 
-        from burn.losses import kl, similarity
+        from burn.training.losses import kl, similarity
 
         if self.recipe.similarity == "features":
             close = similarity(self.networks["projection"](feature), frozen)
@@ -97,7 +99,7 @@ class Method(Base):
         """SwAV's swapped prediction (eq. 1-2) between g's outputs for the two views."""
         import torch.nn.functional as F
 
-        from burn.losses import sinkhorn, unit_rms
+        from burn.training.losses import sinkhorn, unit_rms
 
         scores = [unit_rms(t) for t in (first, second)]
         codes = [sinkhorn(s, epsilon=0.5) for s in scores]

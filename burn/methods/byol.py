@@ -3,14 +3,14 @@
 A predictor on the student's projection of one view is pulled to a momentum copy's projection of the
 other view (eq. 2, both ways). The momentum rises to 1 on a half-cosine over each stage. The copy
 sees batch statistics, as published, so only its parameters follow. Heads, loss and momentum update
-are lightly's; its cosine_schedule counts steps where the loop tells a share, so burn.losses.balance
+are lightly's; its cosine_schedule counts steps where the loop tells a share, so burn.training.losses.balance
 is used.
 """
 
-from burn.methods.base import Method as Base
-from burn.methods.base import Recipe as BaseRecipe
-from burn.methods.base import Step
-from burn.params import AtLeastOne, Unit
+from burn.experiment.schema import AtLeastOne, Unit
+from burn.training.method import Method as Base
+from burn.training.method import Recipe as BaseRecipe
+from burn.training.method import Step
 
 
 class Recipe(BaseRecipe):
@@ -34,7 +34,7 @@ class Method(Base):
         self.networks["predictor"] = BYOLPredictionHead(out, hidden, out)
 
     def begin(self):
-        from burn.models.heads import frozen_copies
+        from burn.training.heads import frozen_copies
 
         copied = (self.networks[n] for n in ("network", "projector"))
         self.helpers["target"] = frozen_copies(copied)
@@ -55,7 +55,7 @@ class Method(Base):
         """Move the target network's parameters towards the student's."""
         from lightly.models.utils import update_momentum
 
-        from burn.losses import balance
+        from burn.training.losses import balance
 
         momentum = balance(progress, 1, self.recipe.momentum, 1.0)
         for slow, name in zip(self.helpers["target"], ("network", "projector")):

@@ -1,22 +1,23 @@
-"""A network that somebody else trained, as a row of the tables: a released checkpoint.
+"""A network that somebody else trained, as a row of the tables.
 
-It is of one stage, `precision`; the file does not say which, see burn.released. The other stages
-hold the same weights and are not examined. The row depends on the file by its SHA-256.
+`python -m burn import-checkpoint` makes an artifact folder of a released file, and an overlay that
+names its weights here. It is of one stage, `precision`; the file does not say which, see
+burn.released.read. The other stages hold the same weights and are not examined. The row depends on
+the weights by their SHA-256.
 """
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from burn.methods.base import Method as Base
-from burn.methods.base import Recipe as BaseRecipe
-from burn.params import FORMATS, STAGES
+from burn.experiment.schema import STAGES
+from burn.training.method import Method as Base
+from burn.training.method import Recipe as BaseRecipe
 
 
 class Recipe(BaseRecipe):
-    checkpoint: str = Field(None, validate_default=True)  # a file of BURN or S2-BNN
+    checkpoint: str = Field(None, validate_default=True)  # weights.safetensors of an artifact
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(None, validate_default=True)
-    format: Literal[FORMATS] = "auto"
     precision: Literal[STAGES] = "binary"  # binact: a file of stage 1
 
 
@@ -25,10 +26,16 @@ class Method(Base):
 
     def __init__(self, recipe, context):
         super().__init__(recipe, context)
-        from burn.released import identified, read
+        from burn.networks import build
+        from burn.training.existing import existing
 
-        path = identified(recipe.checkpoint, recipe.sha256, "recipe")
-        found = read(path, recipe.format, fp=False, where=f"recipe.checkpoint: {path}")
-        self.networks = found.networks
-        self.facts = found.facts(recipe.precision) | {"sha256": recipe.sha256}
-        self.facts |= {"train_images": 0, "stand_in": False}
+        weights, config = existing(recipe.checkpoint, recipe.sha256, "recipe")
+        where = f"recipe.checkpoint: {recipe.checkpoint}"
+        network = build.fill(build.network(config), weights["network"], where)
+        self.networks = {"network": network.eval().requires_grad_(False)}
+        self.facts = {
+            "imported": recipe.precision,
+            "sha256": recipe.sha256,
+            "train_images": 0,
+            "stand_in": False,
+        }

@@ -1,7 +1,7 @@
 """The untrained network: the floor that every table needs."""
 
-from burn.methods.base import Method as Base
-from burn.methods.base import Recipe as Recipe
+from burn.training.method import Method as Base
+from burn.training.method import Recipe as Recipe
 
 
 class Method(Base):

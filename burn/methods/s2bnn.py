@@ -4,10 +4,11 @@ The student's own two-layer MLP (hidden width: its feature's) is pulled to the s
 teacher's L2-normalised embedding over its dimensions: soft cross-entropy, same view for both.
 """
 
-from burn.methods.base import Method as Base
-from burn.methods.base import Recipe as BaseRecipe
-from burn.methods.base import Step
-from burn.params import ParamsError, Positive
+from burn.errors import UserError
+from burn.experiment.schema import Positive
+from burn.training.method import Method as Base
+from burn.training.method import Recipe as BaseRecipe
+from burn.training.method import Step
 
 
 class Recipe(BaseRecipe):
@@ -15,16 +16,17 @@ class Recipe(BaseRecipe):
 
 
 class Method(Base):
+    distils = True
     views = 1
     neck = False
     normalised = True
 
     def __init__(self, recipe, context):
         super().__init__(recipe, context)
-        from burn.models.heads import mlp
+        from burn.training.heads import mlp
 
         if context.teacher.head is None:
-            raise ParamsError(
+            raise UserError(
                 "teacher.checkpoint: found no contrastive embedding in it; expected MoCo v2's fc.0 "
                 "and fc.2, which s2bnn distils"
             )

@@ -1,8 +1,8 @@
 """The same binary network trained with labels: cross-entropy on a linear classifier."""
 
-from burn.methods.base import Method as Base
-from burn.methods.base import Recipe as Recipe
-from burn.methods.base import Step
+from burn.training.method import Method as Base
+from burn.training.method import Recipe as Recipe
+from burn.training.method import Step
 
 
 class Method(Base):

@@ -8,10 +8,10 @@ one of 3840 for batches of 256.
 Heads and loss are lightly's. Its prototypes have a bias, which is taken out: the paper's have none.
 """
 
-from burn.methods.base import Method as Base
-from burn.methods.base import Recipe as BaseRecipe
-from burn.methods.base import Step
-from burn.params import AtLeastOne, Count, Positive, Share, Unit
+from burn.experiment.schema import AtLeastOne, Count, Positive, Share, Unit
+from burn.training.method import Method as Base
+from burn.training.method import Recipe as BaseRecipe
+from burn.training.method import Step
 
 
 class Recipe(BaseRecipe):
@@ -20,7 +20,7 @@ class Recipe(BaseRecipe):
     prototypes: AtLeastOne = 100
     hidden: AtLeastOne = 512  # width inside the projection
     embedding: AtLeastOne = 128  # dimensions of the projection
-    norm: bool = True  # batch norm after the projection, as burn.models.heads.mlp says
+    norm: bool = True  # batch norm after the projection, as burn.training.heads.mlp says
     temperature: Positive = 0.1
     epsilon: Positive = 0.05  # smoothness of the codes
     rounds: AtLeastOne = 3  # of Sinkhorn's scaling
@@ -62,7 +62,7 @@ class Method(Base):
     def begin(self):
         from torch import nn
 
-        from burn.models.heads import Queue
+        from burn.training.heads import Queue
 
         if self.recipe.queue:
             queues = (Queue(self.recipe.queue, self.recipe.embedding) for _ in range(2))
@@ -88,7 +88,7 @@ class Method(Base):
         """Scores of this process's share of the queues' features; None where they are not used."""
         import torch
 
-        from burn.machine import world
+        from burn.training.distributed import world
 
         (rank, processes), size = world(), self.recipe.queue
         full = step * batch * processes >= size

@@ -11,16 +11,16 @@ sources.
 from pathlib import Path
 
 
-def report(view: dict, results: Path, out: Path) -> None:
+def report(settings: dict, results: Path, out: Path) -> None:
     """Write the report of the run folder `results` into the artifact folder `out`.
 
-    `view` is burn.params.view(params, "report"). Makes tables/<task>.{csv,md,tex} and
+    `settings` is burn.params.settings(params, "report"). Makes tables/<task>.{csv,md,tex} and
     figures/<task>.{pdf,png} for each task, and <task>_k where it has scores from k images, and of all
     tasks, if there are several, `comparison`; `transfer`, `stages`, `ablation`, `cost`; tables/differences.csv,
     where there are any; figures of training and of what evaluations kept to be seen; report.md,
     report.html (in one file, all it shows), metrics/<protocol>.json (method -> mean, in percent) and
-    metrics.json, the same of all. Raises ParamsError where a result is missing.
+    metrics.json, the same of all. Raises UserError where a result is missing.
     """
     from burn.report.write import write  # pandas and matplotlib: not before they are needed
 
-    write(view, Path(results), Path(out))
+    write(settings, Path(results), Path(out))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from burn.params import STAGES
+from burn.experiment.schema import STAGES
 from burn.report.collect import TEACHER, methods
 from burn.report.rows import totals
 from burn.report.tables import Table
@@ -45,7 +45,7 @@ def listed(words: list[str]) -> str:
 
 
 def reading(
-    view: dict[str, Any],
+    settings: dict[str, Any],
     frame: pd.DataFrame,
     lines: Table,
     ranking: str = RANKING,
@@ -53,7 +53,7 @@ def reading(
 ) -> list[str]:
     """Sentences a reader needs to read the cells of a table."""
     cells = [cell for _, row in lines for cell in row]
-    seeds = [str(seed) for seed in view["seeds"]]
+    seeds = [str(seed) for seed in settings["seeds"]]
     if len(seeds) > 1:
         out = [f"Mean ± standard deviation over {len(seeds)} seeds ({', '.join(seeds)})."]
     else:
@@ -80,14 +80,14 @@ def reading(
 
 
 def budget(
-    view: dict[str, Any], frame: pd.DataFrame, rows: list[str], per_stage: bool = True
+    settings: dict[str, Any], frame: pd.DataFrame, rows: list[str], per_stage: bool = True
 ) -> list[str]:
     """Sentences that say how much each of `rows` was trained, and on what the task ran."""
     sets, own = {}, []
     for found in frame.drop_duplicates("protocol").itertuples():
         counts = f"{found.train_images} training and {found.test_images} test images"
         sets[f"{found.dataset}, {counts} of {found.classes} classes"] = None
-        options = view["protocols"][found.protocol].options
+        options = settings["protocols"][found.protocol].options
         if options:
             own.append(f"{found.protocol} {', '.join(f'{k} {v}' for k, v in options.items())}")
     out = [f"Evaluated on {'; '.join(sets)}."]
@@ -96,7 +96,7 @@ def budget(
     trained = frame[(frame.epochs > 0) & (frame.pretrain_images > 0)]
     images = [str(int(n)) for n in sorted(trained.pretrain_images.unique())]
     if images:
-        where = view["pretrain_on"]
+        where = settings["pretrain_on"]
         where += ", a stand-in," if trained.pretrain_stand_in.any() else ""
         out.append(f"Pretrained on {listed(images)} images of {where}{steps(trained)}.")
     if reduced(trained):
@@ -155,22 +155,22 @@ def figure_key(lines: Table, panel: bool = False) -> str:
     return text + (" Stand-ins are drawn images." if any(cell.stand_in for cell in cells) else "")
 
 
-def what_was_run(view: dict[str, Any], frame: pd.DataFrame) -> str:
+def what_was_run(settings: dict[str, Any], frame: pd.DataFrame) -> str:
     """The page's first paragraph."""
     drawn = frame.dataset[frame.stand_in].unique()
     sets = [f"{d} (stand-in)" if d in drawn else d for d in frame.dataset.unique()]
-    names = [method for method in methods(view, "main") if method != TEACHER]
-    plural = "seeds" if len(view["seeds"]) > 1 else "seed"
+    names = [method for method in methods(settings, "main") if method != TEACHER]
+    plural = "seeds" if len(settings["seeds"]) > 1 else "seed"
     made = (
         f"made by each of {len(names)} methods ({', '.join(names)})"
         if names
         else "made in variants"
     )
     text = (
-        f"One binary network, {made} with {len(view['seeds'])} {plural}, is examined beside the floating-point teacher on "
+        f"One binary network, {made} with {len(settings['seeds'])} {plural}, is examined beside the floating-point teacher on "
         f"{listed(sets)}. All scores are in percent."
     )
-    variants = len(methods(view, "ablation"))
+    variants = len(methods(settings, "ablation"))
     if variants:
         text += f" {variants} more networks are variants of burn: the ablation."
     if len(drawn):

@@ -5,8 +5,11 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from burn.artifacts import PROVENANCE, read_json
-from burn.params import REMOVABLE, Methods, ParamsError, Protocol
+from burn.artifacts import read_json
+from burn.errors import UserError
+from burn.experiment.overlay import REMOVABLE
+from burn.experiment.schema import Methods, Protocol
+from burn.places import PROVENANCE
 from burn.report import nodes
 from burn.report.collect import collect
 from burn.report.rows import scores
@@ -27,7 +30,7 @@ def compare(first: Path, second: Path) -> str:
     """Markdown: the parameters that differ between two results folders, and all headline scores.
 
     A spread is a standard deviation over seeds (of one seed: over the task's drawings); that of a
-    difference is the root of the sum of squares, where both are known. Raises ParamsError if one has
+    difference is the root of the sum of squares, where both are known. Raises UserError if one has
     no report.
     """
     runs = [first, second]
@@ -67,10 +70,10 @@ def changed(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, tu
 
 def headlines(results: Path, asked: dict[str, Any]) -> dict[tuple[str, str], Score]:
     """(protocol, method) -> the score the protocol is known by, of the method's last stage."""
-    view = dict(asked)
-    view["methods"] = Methods.model_validate(asked["methods"])
-    view["protocols"] = {k: Protocol.model_validate(v) for k, v in asked["protocols"].items()}
-    frame = collect(view, results)
+    settings = dict(asked)
+    settings["methods"] = Methods.model_validate(asked["methods"])
+    settings["protocols"] = {k: Protocol.model_validate(v) for k, v in asked["protocols"].items()}
+    frame = collect(settings, results)
     out = {}
     for protocol, every in frame[frame["last"]].groupby("protocol", sort=False):
         metric = scores(every)[0]
@@ -86,7 +89,7 @@ def _asked(results: Path) -> dict[str, Any]:
     """What a run's report read of params.yaml: the run as it was last asked for."""
     path = results / "report" / PROVENANCE
     if not path.exists():
-        raise ParamsError(f"{path}: no such file; expected a run with a report: results/<run>")
+        raise UserError(f"{path}: no such file; expected a run with a report: results/<run>")
     return read_json(path)["params"]
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from burn.artifacts import METRICS, read_json
-from burn.params import ParamsError
+from burn import places
+from burn.artifacts import read_json
+from burn.errors import UserError
+from burn.places import METRICS
 from burn.report.collect import TEACHER, methods
 from burn.report.latex import escape, latex_table
 from burn.report.page import Grid, anchor, html_table
@@ -37,27 +39,20 @@ COUNTED = (
 )
 
 
-def place(results: Path, method: str) -> Path:
-    """metrics.json of a method's cost."""
-    return results / "cost" / method / METRICS
+def counted(results: Path, method: str) -> dict[str, Any]:
+    """What is counted of a method's network. Raises UserError if nothing is."""
+    path = places.cost(results) / METRICS
+    found = read_json(path)
+    if method not in found:
+        raise UserError(f"{path}: found {', '.join(found)}; expected {method}, too")
+    return found[method]
 
 
-def sources(view: dict[str, Any], results: Path) -> list[Path]:
-    """The files this table is made from."""
-    return [place(results, method) for method in methods(view)]
-
-
-def records(view: dict[str, Any], frame: pd.DataFrame, results: Path) -> list[dict[str, Any]]:
-    """A record per main row and setting, at the precision of its last stage.
-
-    Raises ParamsError if a count is missing or belongs to something else.
-    """
+def records(settings: dict[str, Any], frame: pd.DataFrame, results: Path) -> list[dict[str, Any]]:
+    """A record per main row and setting, at the precision of its last stage. Raises UserError."""
     last, out = last_stages(frame), []
-    for method in methods(view, "main"):
-        path = place(results, method)
-        found = read_json(path)
-        if found.get("method") != method:
-            raise ParamsError(f"{path}: method: found {found.get('method')!r}; expected {method!r}")
+    for method in methods(settings, "main"):
+        found = counted(results, method)
         network = found["network"]
         about = {"method": method, "arch": network["arch"], "neck": network.get("neck", False)}
         precision = "fp" if method == TEACHER else last[method]
@@ -131,18 +126,18 @@ def grid(found: list[dict[str, Any]], out: Path) -> Grid:
     for suffix, content in texts.items():
         (out / "cost").with_suffix(suffix).write_text(content, encoding="utf-8")
     linked = [
-        [anchor(html.escape(name), f"../cost/{owners[name][0]}/{METRICS}"), *map(html.escape, rest)]
+        [anchor(html.escape(name), f"../cost/{METRICS}"), *map(html.escape, rest)]
         for name, *rest in body
     ]
     return Grid(markdown, html_table(list(HEADS), linked), caption, "cost")
 
 
-def points(view: dict[str, Any], lines: Table, results: Path) -> list[dict[str, Any]]:
+def points(settings: dict[str, Any], lines: Table, results: Path) -> list[dict[str, Any]]:
     """What burn.report.plots.tradeoff draws: the first column of `lines`, a line per method and stage,
     beside what that network costs at the size it was trained at."""
     out = []
     for row, cells in lines:
-        counts = read_json(place(results, row.method))["counts"]
+        counts = counted(results, row.method)["counts"]
         precision = "fp" if row.stage == TEACHER else row.stage
         count = next(c for c in counts if c["precision"] == precision)
         if cells[0].n:

@@ -10,8 +10,8 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from burn.evaluate import PREDICTIONS
-from burn.params import ParamsError
+from burn.errors import UserError
+from burn.places import PREDICTIONS
 from burn.report.collect import TEACHER, entry, methods, place
 from burn.report.rows import columns, last_stages
 
@@ -60,17 +60,17 @@ def interval(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]
     return 100 * float(difference.mean()), float(low), float(high)
 
 
-def differences(view: dict[str, Any], frame: pd.DataFrame, results: Path) -> list[Difference]:
+def differences(settings: dict[str, Any], frame: pd.DataFrame, results: Path) -> list[Difference]:
     """Each row of BURN against the best rival of each protocol; `frame` is of the main rows.
 
     A rival is a binary network trained without labels by another method; the best has the highest
-    mean over seeds. Empty if there is no BURN or no rival. Raises ParamsError if predictions are
+    mean over seeds. Empty if there is no BURN or no rival. Raises UserError if predictions are
     missing.
     """
     last = last_stages(frame)
-    known = [m for m in methods(view, "main") if m != TEACHER and last[m] == STAGE]
-    ours = [m for m in known if entry(view, m).file == OURS]
-    rivals = [m for m in known if entry(view, m).file not in (OURS, *NO_RIVALS)]
+    known = [m for m in methods(settings, "main") if m != TEACHER and last[m] == STAGE]
+    ours = [m for m in known if entry(settings, m).file == OURS]
+    rivals = [m for m in known if entry(settings, m).file not in (OURS, *NO_RIVALS)]
     out = []
     for protocol, part in frame[frame["last"] & (frame.metric == METRIC)].groupby("protocol"):
         means, facts = part.groupby("method").value.mean(), part.iloc[0]
@@ -79,29 +79,29 @@ def differences(view: dict[str, Any], frame: pd.DataFrame, results: Path) -> lis
             continue
         rival = max(candidates, key=lambda m: means[m])
         about = (protocol, facts.dataset, bool(facts.stand_in))
-        theirs = _correct(view, results, protocol, rival, int(facts.test_images))
+        theirs = _correct(settings, results, protocol, rival, int(facts.test_images))
         for method in (m for m in ours if m in means):
-            right = _correct(view, results, protocol, method, int(facts.test_images))
+            right = _correct(settings, results, protocol, method, int(facts.test_images))
             out.append(Difference(method, rival, *about, *interval(right, theirs), *right.shape))
-    order = list(view["protocols"])
+    order = list(settings["protocols"])
     return sorted(out, key=lambda d: (ours.index(d.method), order.index(d.protocol)))
 
 
-def _correct(view, results: Path, protocol: str, method: str, images: int) -> np.ndarray:
+def _correct(settings, results: Path, protocol: str, method: str, images: int) -> np.ndarray:
     """(seeds, images) whether the binary network of `method` finds an image's class."""
     out = []
-    for seed in view["seeds"]:
+    for seed in settings["seeds"]:
         path = place(results, protocol, method, seed).with_name(PREDICTIONS)
         try:
             with np.load(path) as found:
                 bits = found[STAGE]
         except FileNotFoundError:
-            raise ParamsError(f"{path}: no such file; has the step that makes it run?") from None
+            raise UserError(f"{path}: no such file; has the step that makes it run?") from None
         except (KeyError, ValueError, OSError, BadZipFile) as error:
             reason = " ".join(str(error).split())
-            raise ParamsError(f"{path}: found {reason}; expected bits for {STAGE}") from None
+            raise UserError(f"{path}: found {reason}; expected bits for {STAGE}") from None
         if len(bits) != -(-images // 8):
-            raise ParamsError(f"{path}: found {len(bits)} bytes; expected bits for {images} images")
+            raise UserError(f"{path}: found {len(bits)} bytes; expected bits for {images} images")
         out.append(np.unpackbits(bits, count=images))
     return np.array(out)
 

@@ -3,6 +3,7 @@
 Drawn from what evaluations kept of themselves in predictions.npz, so no data set is needed.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from burn.pictures import decode
 from burn.report.style import (
     BLACK,
     BLUE,
@@ -121,6 +121,14 @@ def _tiles(ax: Any, mosaic: np.ndarray, side: int, same: np.ndarray | None) -> N
     ax.set_xlim(-gap / 2, columns * (side + gap) - gap / 2)
     ax.set_ylim(rows * (side + gap) - gap / 2, -gap / 2)
     ax.set_axis_off()
+
+
+def decode(content: np.ndarray) -> np.ndarray:
+    """A picture that an evaluation kept (burn.evaluation.pictures.encode): uint8 (H, W, 3), a channel last, or (H, W)."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content.tobytes())) as file:
+        return np.array(file)
 
 
 def _pictures(own: Kept) -> list[np.ndarray]:

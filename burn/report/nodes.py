@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from burn.artifacts import PROVENANCE, read_json
-from burn.params import STAGES
+from burn import places
+from burn.artifacts import read_json
+from burn.experiment.schema import STAGES
+from burn.places import PROVENANCE
 
 SHORT, MINUTES = 12, len("2026-01-02T03:04")  # characters of a commit and of a time that are shown
 # What each step reads of params.yaml by the name it has there; {0}: the data set. burn.params.READS says
@@ -27,7 +29,7 @@ def parameters(results: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
     asked: what its report read of params.yaml (seeds, pretrain_on, methods, protocols, report). If
     steps were run with several values of one key, the value is the list of them under "several".
-    Raises ParamsError if a provenance.json cannot be read.
+    Raises UserError if a provenance.json cannot be read.
     """
     seen: dict[str, list[Any]] = {}
     for name, found in provenances(results, folders(results, asked)).items():
@@ -48,12 +50,15 @@ def folders(results: Path, asked: dict[str, Any]) -> list[Path]:
     """The artifact folders that tell a run's parameters."""
     sets = {protocol["dataset"] for protocol in asked["protocols"].values()}
     known = [name for family in asked["methods"].values() for name in family]
-    seeds = [f"seed{seed}" for seed in asked["seeds"]]
-    names = [f"data/{name}" for name in sorted(sets | {asked["pretrain_on"]})]
-    names += [f"teacher/{seed}" for seed in seeds]
-    names += [f"pretrain/{m}/{seed}/{stage}" for m in known for seed in seeds for stage in STAGES]
-    names += [f"protocols/{name}" for name in asked["protocols"]]
-    return [results / name for name in names]
+    out = [places.dataset(results, name) for name in sorted(sets | {asked["pretrain_on"]})]
+    out += [places.teacher(results, seed) for seed in asked["seeds"]]
+    out += [
+        places.network(results, method, seed, stage)
+        for method in known
+        for seed in asked["seeds"]
+        for stage in STAGES
+    ]
+    return out + [places.protocol(results, name) for name in asked["protocols"]]
 
 
 def opened_all(sections: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -5,18 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from burn.evaluate import PREDICTIONS
-from burn.params import STAGES
+from burn.experiment.schema import STAGES
+from burn.places import PREDICTIONS
 from burn.report import cost, difference, examples
-from burn.report.captions import (
-    RANKING,
-    budget,
-    figure_key,
-    listed,
-    measured,
-    name,
-    reading,
-)
+from burn.report.captions import RANKING, budget, figure_key, listed, measured, name, reading
 from burn.report.collect import TEACHER, entry, is_random, methods, place
 from burn.report.figures import bars, ladder, panels
 from burn.report.latex import to_latex
@@ -53,10 +45,10 @@ SEEN = {
 class Report:
     """What every section needs: what was asked for, the numbers, where to write."""
 
-    def __init__(self, view: dict[str, Any], results: Path, out: Path):
-        self.view, self.results, self.out = view, results, out
-        main = methods(view, "main")
-        self.plain = {m for m in main if m == TEACHER or is_random(view, m)}
+    def __init__(self, settings: dict[str, Any], results: Path, out: Path):
+        self.settings, self.results, self.out = settings, results, out
+        main = methods(settings, "main")
+        self.plain = {m for m in main if m == TEACHER or is_random(settings, m)}
 
     def save(self, name: str, full: Table, shown: Table, heads: tuple[str, ...], caption: str,
              beside: bool = True, note: str = "") -> Grid:  # fmt: skip
@@ -73,7 +65,7 @@ class Report:
 
     def link(self, row, cell) -> str:
         """Address of the evaluation behind a cell, from the page; of several seeds, their folder."""
-        seeds = self.view["seeds"]
+        seeds = self.settings["seeds"]
         path = place(Path(".."), cell.column.protocol, row.method, seeds[0])
         return path.as_posix() if len(seeds) == 1 else f"{path.parent.parent.as_posix()}/"
 
@@ -83,13 +75,13 @@ class Report:
 
 def comparison(report: Report, frame: pd.DataFrame) -> Section:
     """Table and figure of every task: the headline of each method's last stage."""
-    view = report.view
-    lines = table(frame, final_rows(view, frame), comparison_columns(frame))
+    settings = report.settings
+    lines = table(frame, final_rows(settings, frame), comparison_columns(frame))
     tasks = [name(task).lower() for task in frame.task.unique()]
     caption = " ".join(
         [f"The score each task is known by, {listed(tasks)} (%).",
-         *reading(view, frame, lines),
-         *budget(view, frame, methods(view, "main"))]
+         *reading(settings, frame, lines),
+         *budget(settings, frame, methods(settings, "main"))]
     )  # fmt: skip
     grid = report.save("comparison", lines, lines, ("method",), caption)
     panels(lines, "score (%)", report.figure("comparison"), report.plain)
@@ -99,14 +91,14 @@ def comparison(report: Report, frame: pd.DataFrame) -> Section:
 
 def task(report: Report, frame: pd.DataFrame, task: str) -> Section:
     """Tables and figures of one task, of each method's last stage."""
-    view, rows = report.view, final_rows(report.view, frame)
-    found = difference.differences(view, frame, report.results) if task == MAIN else []
+    settings, rows = report.settings, final_rows(report.settings, frame)
+    found = difference.differences(settings, frame, report.results) if task == MAIN else []
     shown = table(frame, rows, columns(frame))
     full = table(frame, rows, columns(frame, every=True))
     title, metric = name(task), measured(shown)
     caption = " ".join(
-        [f"{title}: {metric} (%).", *reading(view, frame, shown),
-         *budget(view, frame, methods(view, "main"))]
+        [f"{title}: {metric} (%).", *reading(settings, frame, shown),
+         *budget(settings, frame, methods(settings, "main"))]
     )  # fmt: skip
     note = difference.sentence(found, frame) if found else ""
     blocks = [report.save(task, full, shown, ("method",), caption, note=note)]
@@ -127,16 +119,16 @@ def task(report: Report, frame: pd.DataFrame, task: str) -> Section:
 
 def transfer(report: Report, frame: pd.DataFrame) -> Section | None:
     """Table of the main task on data sets that the networks were not pretrained on, if on others too."""
-    view = report.view
-    away = frame[frame.dataset != view["pretrain_on"]]
+    settings = report.settings
+    away = frame[frame.dataset != settings["pretrain_on"]]
     if away.empty or len(away) == len(frame):
         return None
     shown, full = (
-        table(away, final_rows(view, away), columns(away, every)) for every in (False, True)
+        table(away, final_rows(settings, away), columns(away, every)) for every in (False, True)
     )
     caption = " ".join(
         [f"Transfer by linear evaluation: {measured(shown)} (%) on data sets not seen in pretraining.",
-         *reading(view, away, shown), *budget(view, away, methods(view, "main"))]
+         *reading(settings, away, shown), *budget(settings, away, methods(settings, "main"))]
     )  # fmt: skip
     return Section("Transfer", [report.save("transfer", full, shown, ("method",), caption)])
 
@@ -147,8 +139,8 @@ def _shots(report: Report, frame: pd.DataFrame, lines: Table, task: str) -> list
     caption = " ".join(
         [f"{name(task)} from k images of each class: {metric} (%). The figure of the "
          "task is the mean over all k. A class with fewer images gives all it has.",
-         *reading(report.view, frame, lines, beside=False),
-         *budget(report.view, frame, methods(report.view, "main"))]
+         *reading(report.settings, frame, lines, beside=False),
+         *budget(report.settings, frame, methods(report.settings, "main"))]
     )  # fmt: skip
     grid = report.save(f"{task}_k", lines, lines, heads, caption, beside=False)
     shots(lines, f"{metric} (%)", report.figure(f"{task}_k"), report.plain)
@@ -160,11 +152,11 @@ def _shots(report: Report, frame: pd.DataFrame, lines: Table, task: str) -> list
 def _pictures(report: Report, frame: pd.DataFrame, task: str) -> list[Picture]:
     """What networks find, as far as evaluations kept it: on the set they were pretrained on, or else on
     the task's first."""
-    view, last = report.view, last_stages(frame)
-    (key, draw, said), seed = SEEN[task], view["seeds"][0]
-    file = {m: "" if m == TEACHER else entry(view, m).file for m in methods(view, "main")}
+    settings, last = report.settings, last_stages(frame)
+    (key, draw, said), seed = SEEN[task], settings["seeds"][0]
+    file = {m: "" if m == TEACHER else entry(settings, m).file for m in methods(settings, "main")}
     sets = frame.drop_duplicates("protocol").set_index("protocol").dataset
-    for protocol in sorted(sets.index, key=lambda p: sets[p] != view["pretrain_on"]):
+    for protocol in sorted(sets.index, key=lambda p: sets[p] != settings["pretrain_on"]):
         found = {}
         for method in (m for m in file if file[m] not in UNSEEN):
             path = place(report.results, protocol, method, seed).with_name(PREDICTIONS)
@@ -185,10 +177,10 @@ def stages(report: Report, frame: pd.DataFrame) -> Section | None:
 
     Of the protocols that examine every stage: if none does, there is nothing to write.
     """
-    view = report.view
-    every = [p for p, protocol in view["protocols"].items() if protocol.stages == "all"]
+    settings = report.settings
+    every = [p for p, protocol in settings["protocols"].items() if protocol.stages == "all"]
     frame = frame[frame.protocol.isin(every)]
-    rows, heads = stage_rows(view, frame), ("method", "stage", "epochs")
+    rows, heads = stage_rows(settings, frame), ("method", "stage", "epochs")
     if not rows:
         return None
     lines = table(frame, rows, columns(frame))
@@ -196,13 +188,13 @@ def stages(report: Report, frame: pd.DataFrame) -> Section | None:
     caption = " ".join(
         [
             f"{name(MAIN)} after each stage of training: {measured(lines)} (%).",
-            *reading(view, frame, lines, ranking, beside=False),
-            *budget(view, frame, methods(view, "main"), per_stage=False),
+            *reading(settings, frame, lines, ranking, beside=False),
+            *budget(settings, frame, methods(settings, "main"), per_stage=False),
         ]
     )
     grid = report.save("stages", lines, lines, heads, caption, beside=False)
-    final = [row for row in final_rows(view, frame) if row.method == TEACHER]
-    points = cost.points(view, lines + table(frame, final, columns(frame)), report.results)
+    final = [row for row in final_rows(settings, frame) if row.method == TEACHER]
+    points = cost.points(settings, lines + table(frame, final, columns(frame)), report.results)
     label = f"{lines[0][1][0].column.label}, {measured(lines)} (%)"
     tradeoff(points, label, report.figure("cost"), report.plain)
     said = (
@@ -216,7 +208,7 @@ def stages(report: Report, frame: pd.DataFrame) -> Section | None:
 
 def ablation(report: Report, frame: pd.DataFrame) -> Section:
     """Table and figure of the ablation, on the main task."""
-    view, rows = report.view, ablation_rows(report.view, frame)
+    settings, rows = report.settings, ablation_rows(report.settings, frame)
     lines = table(frame, rows, columns(frame))
     full = table(frame, rows, columns(frame, every=True))
     metric = measured(lines)
@@ -225,8 +217,10 @@ def ablation(report: Report, frame: pd.DataFrame) -> Section:
             f"Ablation of burn, {name(MAIN).lower()}: {metric} (%). Epochs are those of the stages "
             "real/binact/binary, steps and images those of all stages together. A variant that "
             "starts with + is the one above it with that added.",
-            *reading(view, frame, lines, RANKING.replace("trained binary networks", "variants")),
-            *budget(view, frame, methods(view, "ablation"), per_stage=False),
+            *reading(
+                settings, frame, lines, RANKING.replace("trained binary networks", "variants")
+            ),
+            *budget(settings, frame, methods(settings, "ablation"), per_stage=False),
         ]
     )
     grid = report.save("ablation", full, lines, ABLATION, caption)
@@ -237,7 +231,7 @@ def ablation(report: Report, frame: pd.DataFrame) -> Section:
 
 def training(report: Report) -> Section | None:
     """The training curves of the teacher and every method, main or ablation."""
-    seeds = report.view["seeds"]
+    seeds = report.settings["seeds"]
     runs = {
         method: {
             seed: [(TEACHER, report.results / "teacher" / f"seed{seed}")]
@@ -245,7 +239,7 @@ def training(report: Report) -> Section | None:
             else [(s, report.results / "pretrain" / method / f"seed{seed}" / s) for s in STAGES]
             for seed in seeds
         }
-        for method in [TEACHER, *(m for m in methods(report.view) if m != TEACHER)]
+        for method in [TEACHER, *(m for m in methods(report.settings) if m != TEACHER)]
     }
     drawn = curves(runs, report.figure("curves"))
     if not drawn:
@@ -263,5 +257,5 @@ def training(report: Report) -> Section | None:
 
 
 def costs(report: Report, frame: pd.DataFrame) -> Section:
-    found = cost.records(report.view, frame, report.results)
+    found = cost.records(report.settings, frame, report.results)
     return Section("Cost", [cost.grid(found, report.out / "tables")])

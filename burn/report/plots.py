@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from burn.artifacts import CURVE
-from burn.params import STAGES
+from burn.experiment.schema import STAGES
+from burn.places import CURVE
 from burn.report.collect import TEACHER
 from burn.report.style import BLUE, LINES, RED, WIDTH, canvas, legend, line
 from burn.report.tables import Table

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from burn.params import STAGES
+from burn.experiment.schema import STAGES
 from burn.report.collect import TEACHER, entry, is_random, methods
 from burn.report.tables import HEADLINES, Column, Row, Table, table
 
@@ -68,27 +68,27 @@ def shots_table(frame: pd.DataFrame, rows: list[Row]) -> Table:
     return out
 
 
-def final_rows(view: dict[str, Any], frame: pd.DataFrame) -> list[Row]:
+def final_rows(settings: dict[str, Any], frame: pd.DataFrame) -> list[Row]:
     """A row per method, after its last stage; only fully binary, trained networks are ranked."""
     last = last_stages(frame)
     rows = []
-    for method in methods(view, "main"):
+    for method in methods(settings, "main"):
         stage = last[method]
         label = {TEACHER: f"{method} (FP)", "binary": method}.get(stage, f"{method} ({stage})")
-        ranked = stage == "binary" and not is_random(view, method)
+        ranked = stage == "binary" and not is_random(settings, method)
         rows.append(Row(method, stage, (label,), ranked))
     return rows
 
 
-def stage_rows(view: dict[str, Any], frame: pd.DataFrame) -> list[Row]:
+def stage_rows(settings: dict[str, Any], frame: pd.DataFrame) -> list[Row]:
     """A row per method and stage it was trained in; the teacher has no stages."""
     seen = frame.drop_duplicates(["method", "stage"]).set_index(["method", "stage"])
     rows = []
-    for method in methods(view, "main"):
+    for method in methods(settings, "main"):
         for stage in (s for s in STAGES if (method, s) in seen.index):
             found = seen.loc[(method, stage)]
             epochs = "" if pd.isna(found.epochs) else str(int(found.epochs))
-            ranked = stage == "binary" and not is_random(view, method)
+            ranked = stage == "binary" and not is_random(settings, method)
             rows.append(Row(method, stage, (method, stage, epochs), ranked, bool(found["last"])))
     return rows
 
@@ -96,15 +96,15 @@ def stage_rows(view: dict[str, Any], frame: pd.DataFrame) -> list[Row]:
 ABLATION = ("variant", "epochs", "steps", "images seen")  # the leading cells of its rows
 
 
-def ablation_rows(view: dict[str, Any], frame: pd.DataFrame) -> list[Row]:
+def ablation_rows(settings: dict[str, Any], frame: pd.DataFrame) -> list[Row]:
     """A row per variant: its label, epochs per stage, and what all its stages took together.
 
     A label that goes on where the one above ends is cut to what it adds, as in figure 1d.
     """
     last, spent = last_stages(frame), totals(frame)
     rows, above = [], None
-    for method in methods(view, "ablation"):
-        given = entry(view, method)
+    for method in methods(settings, "ablation"):
+        given = entry(settings, method)
         label = given.label or method
         epochs = "/".join(str(count) for _, count in given.epochs)
         steps, images = (_whole(spent[key].get(method)) for key in ("updates", "images_seen"))

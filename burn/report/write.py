@@ -8,10 +8,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from burn.artifacts import CURVE, artifact, write_json
-from burn.evaluate import PREDICTIONS
-from burn.params import STAGES, ParamsError, text
-from burn.report import cost, nodes, parts
+from burn import places
+from burn.artifacts import artifact, write_json
+from burn.errors import UserError
+from burn.experiment.reads import text
+from burn.experiment.schema import STAGES
+from burn.places import CURVE, METRICS, PREDICTIONS
+from burn.report import nodes, parts
 from burn.report.captions import collapsed_runs, reduced, what_was_run
 from burn.report.collect import collect, methods, place, sources
 from burn.report.page import Details, Grid, Prose, Section, anchor, html_table
@@ -33,40 +36,40 @@ OWN = (
 )
 
 
-def write(view: dict[str, Any], results: Path, out: Path) -> None:
+def write(settings: dict[str, Any], results: Path, out: Path) -> None:
     """See burn.report.report."""
-    for task in (protocol.task for protocol in view["protocols"].values()):
+    for task in (protocol.task for protocol in settings["protocols"].values()):
         if task in OWN:
-            raise ParamsError(
+            raise UserError(
                 f"tasks: found {task!r}, which the report calls a table or figure of its own; "
                 f"allowed: any name but {', '.join(OWN)}"
             )
-    frame = collect(view, results)
-    evaluations = [path for *_, path in sources(view, results)]
+    frame = collect(settings, results)
+    evaluations = [path for *_, path in sources(settings, results)]
     guesses = [path.with_name(PREDICTIONS) for path in evaluations]
-    trained = [folder / CURVE for folder in trainings(view, results)]
-    inputs = [*evaluations, *guesses, *trained, *cost.sources(view, results)]
-    with artifact(out, "report", view, inputs) as work:
+    trained = [folder / CURVE for folder in trainings(settings, results)]
+    inputs = [*evaluations, *guesses, *trained, places.cost(results) / METRICS]
+    with artifact(out, "report", settings, inputs) as work:
         for folder in ("tables", "figures", "metrics"):
             work.path(folder).mkdir(exist_ok=True)
-        title = " ".join(view["report"].title.split())
-        found = sections(parts.Report(view, results, work.dir), frame)
+        title = " ".join(settings["report"].title.split())
+        found = sections(parts.Report(settings, results, work.dir), frame)
         work.path("report.md").write_text(page_markdown(title, found), encoding="utf-8")
-        found.append(how_it_was_run(view, results))
+        found.append(how_it_was_run(settings, results))
         whole = page_html(title, found, work.dir)
         work.path("report.html").write_text(whole, encoding="utf-8")
-        work.metrics = means(view, frame)
-        for protocol in view["protocols"]:
+        work.metrics = means(settings, frame)
+        for protocol in settings["protocols"]:
             each = {m: known[protocol] for m, known in work.metrics.items() if protocol in known}
             write_json(work.path("metrics") / f"{protocol}.json", each)
 
 
 def sections(report: parts.Report, frame: pd.DataFrame) -> list[Section]:
     """The page, top to bottom."""
-    view = report.view
-    main, ablation = (frame[frame.method.isin(methods(view, t))] for t in ("main", "ablation"))
-    tasks = list(dict.fromkeys(protocol.task for protocol in view["protocols"].values()))
-    found: list[Section | None] = [Section("", [Prose(what_was_run(view, frame))])]
+    settings = report.settings
+    main, ablation = (frame[frame.method.isin(methods(settings, t))] for t in ("main", "ablation"))
+    tasks = list(dict.fromkeys(protocol.task for protocol in settings["protocols"].values()))
+    found: list[Section | None] = [Section("", [Prose(what_was_run(settings, frame))])]
     if len(tasks) > 1:
         found.append(parts.comparison(report, main))
     for task in tasks:
@@ -90,7 +93,7 @@ def beside_published(
     lines = []
     for frame, rows in ((main, final_rows), (ablation, ablation_rows)):
         for _, part in frame.groupby("task", sort=False):
-            for row, cells in table(part, rows(report.view, part), columns(part)):
+            for row, cells in table(part, rows(report.settings, part), columns(part)):
                 lines += [(row, cell) for cell in cells if cell.n and cell.published]
     if not lines:
         return None
@@ -115,36 +118,36 @@ def beside_published(
     )
 
 
-def trainings(view: dict[str, Any], results: Path) -> list[Path]:
+def trainings(settings: dict[str, Any], results: Path) -> list[Path]:
     """Folders of all training steps: the teachers, then every stage of every method."""
-    found = [results / "teacher" / f"seed{seed}" for seed in view["seeds"]]
-    known = [*view["methods"].standalone, *view["methods"].distilled]
+    found = [places.teacher(results, seed) for seed in settings["seeds"]]
+    known = [*settings["methods"].standalone, *settings["methods"].distilled]
     return found + [
-        results / "pretrain" / method / f"seed{seed}" / stage
+        places.network(results, method, seed, stage)
         for method in known
-        for seed in view["seeds"]
+        for seed in settings["seeds"]
         for stage in STAGES
     ]
 
 
-def how_it_was_run(view: dict[str, Any], results: Path) -> Section:
+def how_it_was_run(settings: dict[str, Any], results: Path) -> Section:
     """Machines, commits and times of all steps, and the parameters in force; HTML page only."""
-    folders = trainings(view, results)
-    folders += [place(results, p, m, s).parent for p, m, s, _ in sources(view, results)]
-    folders += [results / "cost" / method for method in methods(view)]
+    folders = trainings(settings, results)
+    folders += [place(results, p, m, s).parent for p, m, s, _ in sources(settings, results)]
+    folders.append(places.cost(results))
     heads = ["made with", "commit", "device", "finished (UTC)", "steps"]
     made = nodes.machines(nodes.provenances(results, folders))
     body = [[html.escape(str(cell)) for cell in line] for line in made]
     caption = "What trained, evaluated and counted; the steps' provenance.json says it one by one."
     grid = Grid("", html_table(heads, body, 4), caption)
-    known = nodes.nested(nodes.parameters(results, json.loads(text(view))))
+    known = nodes.nested(nodes.parameters(results, json.loads(text(settings))))
     listing = yaml.safe_dump(known, sort_keys=False, default_flow_style=None, width=100)
     return Section("How it was run", [grid, Details("Parameters", listing)])
 
 
-def means(view: dict[str, Any], frame: pd.DataFrame) -> dict[str, dict[str, float]]:
+def means(settings: dict[str, Any], frame: pd.DataFrame) -> dict[str, dict[str, float]]:
     """method -> protocol -> mean over seeds of the protocol's first score, in percent."""
-    out: dict[str, dict[str, float]] = {method: {} for method in methods(view)}
+    out: dict[str, dict[str, float]] = {method: {} for method in methods(settings)}
     for protocol, part in frame[frame["last"]].groupby("protocol"):
         first = part[part.metric == scores(part)[0]]
         for method, values in first.groupby("method").value:

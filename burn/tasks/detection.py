@@ -16,8 +16,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from burn.finetune import Recipe
-from burn.params import AtLeastOne, Count, ParamsError, Positive, Unit
+from burn.errors import UserError
+from burn.evaluation.finetune import Recipe
+from burn.experiment.schema import AtLeastOne, Count, Positive, Unit
 
 PART, NEEDS = "detection", "boxes"
 Sides = Annotated[list[AtLeastOne], Field(min_length=1)]
@@ -57,11 +58,11 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     `arrays`: some images with what was found (see `examples`).
 
     Args:
-        network: with `maps` (burn.models.maps); it stays as it is. data: burn.data.store.Data.
+        network: with `maps` (burn.networks.maps); it stays as it is. data: burn.images.store.Data.
     """
     import torch
 
-    from burn import finetune
+    from burn.evaluation import finetune
 
     train, test = finetune.parts(data, PART, "boxes", "detection")
     torch.manual_seed(seed)
@@ -74,7 +75,7 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
 
 def build(body, classes: int, options: Options):
     """The detector that `options` describe, on `body` itself."""
-    from burn.models.detector import detector
+    from burn.evaluation.detector import detector
 
     region = options.region or (14 if options.layout == "c4" else 7)
     return detector(
@@ -88,7 +89,7 @@ def fit(model, body, split, options: Options, seed: int, device, workers: int = 
     """Train the detector in place, on images that have an object, each flipped half of the time."""
     import torch
 
-    from burn import finetune
+    from burn.evaluation import finetune
 
     truth = objects(split)
     rows = [i for i, found in enumerate(truth) if len(found)]
@@ -137,8 +138,8 @@ def predict(model, split, options: Options, device, workers: int = 0) -> list[di
     """Detections of every image of `split`, in order: boxes (K, 4), scores (K,), labels (K,) from 0."""
     import torch
 
-    from burn import finetune
-    from burn.machine import autocast
+    from burn.evaluation import finetune
+    from burn.networks.arithmetic import autocast
 
     model.eval()
     model.transform.min_size = (options.test_side,)
@@ -154,13 +155,13 @@ def predict(model, split, options: Options, device, workers: int = 0) -> list[di
 def coco(split, detections: list[dict], classes: list[str]) -> dict:
     """AP, AP50, AP75 and `per_class` AP, in percent, of detections (see `predict`) on `split`.
 
-    A class of which there is no object to find counts nowhere. Raises ParamsError if none has any.
+    A class of which there is no object to find counts nowhere. Raises UserError if none has any.
     """
     from faster_coco_eval import COCO, COCOeval_faster
 
     truth, found = as_coco(split, detections, classes)
     if all(a["iscrowd"] for a in truth["annotations"]):
-        raise ParamsError("protocols: detection: found no object in the test split; allowed: some")
+        raise UserError("protocols: detection: found no object in the test split; allowed: some")
     truth = COCO(truth)
     scoring = COCOeval_faster(truth, truth.loadRes(found), "bbox", print_function=lambda *_: None)
     scoring.run()
@@ -180,8 +181,8 @@ def examples(split, detections: list[dict], classes: list[str]) -> dict:
     """
     import numpy as np
 
-    from burn import finetune
-    from burn.pictures import encode, spaced
+    from burn.evaluation import finetune
+    from burn.evaluation.pictures import encode, spaced
 
     objects_ = objects(split)
     rows = spaced([i for i, known in enumerate(objects_) if len(known)], EXAMPLES)
@@ -221,7 +222,7 @@ def as_coco(split, detections: list[dict], classes: list[str]) -> tuple[dict, li
 
 def _boxes(split):
     if split.boxes.ndim != 2 or split.boxes.shape[1] != 7:
-        raise ParamsError(
+        raise UserError(
             f"data.safetensors: boxes: found a table {tuple(split.boxes.shape)}; expected rows "
             "[image, class, x1, y1, x2, y2, difficult]"
         )

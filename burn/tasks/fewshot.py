@@ -14,7 +14,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from burn.params import AtLeastOne, ParamsError, Positive, Strict
+from burn.errors import UserError
+from burn.experiment.schema import AtLeastOne, Positive, Strict
 
 
 class Options(Strict):
@@ -35,8 +36,8 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     classes, and what the fewest are. `notes.costs` are the costs chosen, drawing by drawing.
 
     Args:
-        network: frozen, (N, 3, S, S) -> (N, D). data: burn.data.store.Data, of one class in an
-            image or of several. Raises ParamsError if fewer than two classes have training images.
+        network: frozen, (N, 3, S, S) -> (N, D). data: burn.images.store.Data, of one class in an
+            image or of several. Raises UserError if fewer than two classes have training images.
     """
     import warnings
 
@@ -45,7 +46,7 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     from sklearn.exceptions import ConvergenceWarning
     from tqdm import tqdm
 
-    from burn.tasks.base import average_precision, features, part
+    from burn.evaluation.features import average_precision, features, part
 
     size, out = options.size or data.size, {}
     train, test = data.split("train"), data.split("test")
@@ -60,7 +61,7 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     )  # fmt: skip
     there = (has == 1).any(0)
     if there.sum() < 2:
-        raise ParamsError("task fewshot: found training images of one class; expected two classes")
+        raise UserError("task fewshot: found training images of one class; expected two classes")
     precision = np.empty((len(options.k), options.samples))
     costs, jobs = [], [(i, s) for i in range(len(options.k)) for s in range(options.samples)]
     for i, s in tqdm(jobs, desc="few-shot", unit="drawing", disable=None, leave=False):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from burn.params import AtLeastOne, Augment, Count, NonNegative, Positive, Strict
+from burn.experiment.schema import AtLeastOne, Augment, Count, NonNegative, Positive, Strict
 
 QUERIES, NEIGHBOURS, SIDE = 6, 5, 64  # kept for the report; their side in pixels, at most
 
@@ -37,9 +37,9 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     With multi-hot labels: the mean average precision (`map`), and that of each class in `notes`.
 
     Args:
-        network: frozen, (N, 3, S, S) -> (N, D). data: burn.data.store.Data.
+        network: frozen, (N, 3, S, S) -> (N, D). data: burn.images.store.Data.
     """
-    from burn.tasks.base import features
+    from burn.evaluation.features import features
 
     size = options.size or data.size
     train, test = data.split("train"), data.split("test")
@@ -72,14 +72,14 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
 def neighbours(plain, train, query, test, size: int) -> dict:
     """A test image of each of some classes and the training images nearest to it by cosine.
 
-    `neighbours`: their picture (burn.pictures), a line of 1 + NEIGHBOURS squares each; `labels`: (Q, 1
+    `neighbours`: their picture (burn.evaluation.pictures), a line of 1 + NEIGHBOURS squares each; `labels`: (Q, 1
     + NEIGHBOURS), their classes.
     """
     import torch
     import torch.nn.functional as F
 
-    from burn.pictures import encode, spaced
-    from burn.tasks.base import pictures
+    from burn.evaluation.features import pictures
+    from burn.evaluation.pictures import encode, spaced
 
     known = test.labels.unique().tolist()
     chosen = torch.stack([(test.labels == c).nonzero()[0, 0] for c in spaced(known, QUERIES)])
@@ -95,7 +95,7 @@ def neighbours(plain, train, query, test, size: int) -> dict:
 
 def precisions(scores, truth, classes: list[str]) -> dict:
     """`map`, and the average precision of each class, of (M, C) scores for multi-hot truth."""
-    from burn.tasks.base import average_precision
+    from burn.evaluation.features import average_precision
 
     found = average_precision(scores.cpu().numpy(), truth.cpu().numpy())
     found = {c: round(float(v), 4) for c, v in zip(classes, found) if v == v}
@@ -116,7 +116,7 @@ def linear(plain, epochs, labels, query, classes: int, options: Options, seed: i
     import torch.nn.functional as F
     from torch import nn
 
-    from burn.data.sources import UNSURE
+    from burn.images.decode import UNSURE
 
     generator = torch.Generator().manual_seed(seed)
     mean, deviation = plain.new_zeros(()), plain.new_ones(())

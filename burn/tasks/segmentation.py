@@ -13,8 +13,9 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from burn.finetune import Recipe
-from burn.params import AtLeastOne, ParamsError, Positive, Range
+from burn.errors import UserError
+from burn.evaluation.finetune import Recipe
+from burn.experiment.schema import AtLeastOne, Positive, Range
 
 PART, NEEDS = "segmentation", "masks"
 IGNORE = 255
@@ -47,12 +48,12 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     `arrays`: some images with what was found (see `examples`).
 
     Args:
-        network: with `feature_map` and `trunk` (burn.models.maps); it stays as it is.
-        data: burn.data.store.Data.
+        network: with `feature_map` and `trunk` (burn.networks.maps); it stays as it is.
+        data: burn.images.store.Data.
     """
     import torch
 
-    from burn import finetune
+    from burn.evaluation import finetune
 
     train, test = finetune.parts(data, PART, "masks|mask_files", "segmentation")
     torch.manual_seed(seed)
@@ -68,7 +69,7 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
 
 def build(body, classes: int, options: Options):
     """The segmenter that `options` describe, on `body` itself: `classes` and the background."""
-    from burn.models.segmenter import Segmenter
+    from burn.evaluation.segmenter import Segmenter
 
     return Segmenter(body, classes + 1, options.head, options.output_stride, options.rates)
 
@@ -88,7 +89,7 @@ def fit(
     import torch
     import torch.nn.functional as F
 
-    from burn import finetune
+    from burn.evaluation import finetune
 
     def loss(chunk, generator, images):
         views = [
@@ -113,7 +114,7 @@ def labelled(split) -> list[int]:
 
 
 def mask(split, row: int, classes: int):
-    """The mask of an image, uint8 (H, W). Raises ParamsError where its file is none of `classes`."""
+    """The mask of an image, uint8 (H, W). Raises UserError where its file is none of `classes`."""
     import numpy as np
     import torch
     from PIL import Image
@@ -125,13 +126,13 @@ def mask(split, row: int, classes: int):
         with Image.open(path) as file:  # palette indices are the classes
             found = np.array(file)
     except OSError as error:
-        raise ParamsError(f"{path}: {error}; expected a mask in PNG") from None
+        raise UserError(f"{path}: {error}; expected a mask in PNG") from None
     if found.ndim != 2 or found.dtype != np.uint8:
-        raise ParamsError(
+        raise UserError(
             f"{path}: found {found.dtype} {found.shape}; expected one byte per pixel, its class"
         )
     if (worst := found[found != IGNORE].max(initial=0)) > classes:
-        raise ParamsError(f"{path}: found class {worst}; allowed: 0 to {classes}, and {IGNORE}")
+        raise UserError(f"{path}: found class {worst}; allowed: 0 to {classes}, and {IGNORE}")
     return torch.from_numpy(found)
 
 
@@ -147,7 +148,7 @@ def view(image, truth, scale: list[float], crop: int, generator):
     import torch
     import torch.nn.functional as F
 
-    from burn.data.augment import MEAN
+    from burn.images.augment import MEAN
 
     draw = torch.rand(4, generator=generator).tolist()
     factor = scale[0] * (scale[1] / scale[0]) ** draw[0]
@@ -173,12 +174,12 @@ def confusion(model, split, classes: int, options: Options, device, workers: int
     """
     import torch
 
-    from burn import finetune
-    from burn.machine import autocast
+    from burn.evaluation import finetune
+    from burn.networks.arithmetic import autocast
 
     rows = labelled(split)
     if not rows:
-        raise ParamsError("protocols: segmentation: found no mask in the test split; allowed: some")
+        raise UserError("protocols: segmentation: found no mask in the test split; allowed: some")
     batch = options.batch if split.images is not None else 1
     counts = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
     with torch.inference_mode(), autocast(device, options.precision):
@@ -193,13 +194,13 @@ def confusion(model, split, classes: int, options: Options, device, workers: int
 def examples(model, split, names: list[str], options: Options, device) -> dict:
     """Images evenly spaced over those with a mask, for the report: picture0, truth0, found0, ...
 
-    Each the bytes of a file (burn.pictures); `classes`: the names of the masks' values.
+    Each the bytes of a file (burn.evaluation.pictures); `classes`: the names of the masks' values.
     """
     import torch
 
-    from burn import finetune
-    from burn.machine import autocast
-    from burn.pictures import encode, spaced
+    from burn.evaluation import finetune
+    from burn.evaluation.pictures import encode, spaced
+    from burn.networks.arithmetic import autocast
 
     out, rows = {"classes": names}, spaced(labelled(split), EXAMPLES)
     with torch.inference_mode(), autocast(device, options.precision):

@@ -13,13 +13,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from burn.params import (
+from burn.errors import UserError
+from burn.experiment.schema import (
     Arithmetic,
     AtLeastOne,
     Augment,
     Count,
     NonNegative,
-    ParamsError,
     Positive,
     Share,
     Strict,
@@ -48,20 +48,20 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     """Top-1 and Top-5 on the test split after fine-tuning on `fraction` of the training labels.
 
     `arrays` has the labelled images' indices, `notes` the point of the grid that was chosen and the
-    held-out accuracy of each, in percent. Raises ParamsError if the labels leave no image
+    held-out accuracy of each, in percent. Raises UserError if the labels leave no image
     to hold out, or if every point of the grid diverges.
 
     Args:
-        network: (N, 3, S, S) -> (N, D), D in its attribute `dim`. data: burn.data.store.Data.
+        network: (N, 3, S, S) -> (N, D), D in its attribute `dim`. data: burn.images.store.Data.
     """
-    from burn.tasks.base import part
+    from burn.evaluation.features import part
 
     train, test = data.split("train"), data.split("test")
     rows = labelled(train.labels, options.fraction, seed)
     fit_rows, held_rows = hold_out(train.labels, rows, options.held_out)
     grid = [(lr, head) for lr in options.lr for head in options.head]
     if len(grid) > 1 and not len(held_rows):
-        raise ParamsError(
+        raise UserError(
             f"task semi: fraction: found {options.fraction}, one image of each class; allowed: more, "
             "or a single lr and head, so that nothing is to be chosen"
         )
@@ -78,7 +78,7 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     point, model = next(((p, m) for p, m in models if m is not None), (None, None))
     run.progress.close()
     if model is None:
-        raise ParamsError(
+        raise UserError(
             f"task semi: lr: found {options.lr} with head {options.head}: the loss was no number "
             "with any of them; expected lower ones, or precision: fp32"
         )
@@ -192,7 +192,7 @@ class Run:
 
     def scores(self, model, split):
         """(N, classes) scores of whole images by a (network, classifier)."""
-        from burn.tasks.base import features
+        from burn.evaluation.features import features
 
         network, head = model
         return head(features(network, split, self.size, self.device, workers=self.workers))
@@ -208,8 +208,8 @@ class Run:
         import torch
         from torch import nn
 
-        from burn.data.loader import Loader
-        from burn.machine import autocast
+        from burn.images.loader import Loader
+        from burn.networks.arithmetic import autocast
 
         o, device = self.options, self.device
         network = copy.deepcopy(self.network).requires_grad_(True).train()

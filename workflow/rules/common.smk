@@ -7,8 +7,12 @@ import yaml
 
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 import burn.artifacts
-import burn.params
-from burn.steps import SOURCES
+import burn.steps
+from burn.errors import UserError
+from burn.experiment import overlay, reading
+from burn.experiment import reads as what_is_read
+from burn.experiment.schema import STAGES
+from burn.places import CURVE, METRICS, TEACHER, WEIGHTS
 
 
 def stop(error):
@@ -22,14 +26,14 @@ def overlaid(config):
     Snakemake leaves the numbers inside --config 'train={lr: 0.1}' as text, and puts what an overlay
     names first.
     """
-    config = burn.params.merge(burn.params.read_yaml("params.yaml"), config)
+    config = overlay.merge(reading.read_yaml("params.yaml"), config)
     for entry in workflow.config_settings.config_args or []:
         key, _, value = entry.partition("=")
         try:
-            config = burn.params.merge(config, {key: yaml.safe_load(value)})
+            config = overlay.merge(config, {key: yaml.safe_load(value)})
         except yaml.YAMLError:
             message = f"--config {key}: found {value!r}; expected YAML"
-            raise burn.params.ParamsError(message) from None
+            raise UserError(message) from None
     return config
 
 
@@ -38,14 +42,14 @@ def write_params(experiment, path):
 
     Nothing Snakemake compares holds this name: an override reruns what reads it, and no more.
     """
-    content = yaml.safe_dump(burn.params.plain(experiment), sort_keys=False)
+    content = yaml.safe_dump(what_is_read.plain(experiment), sort_keys=False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     burn.artifacts.write_text(path, content)
 
 
 try:
-    base = burn.params.load("params.yaml")
-except burn.params.ParamsError as error:
+    base = reading.load("params.yaml")
+except UserError as error:
     stop(error)
 
 
@@ -53,14 +57,16 @@ configfile: "params.yaml"
 
 
 try:
-    experiment = burn.params.parse(overlaid(config), "params.yaml with overrides")
-except burn.params.ParamsError as error:
+    experiment = reading.parse(overlaid(config), "params.yaml with overrides")
+except UserError as error:
     stop(error)
 
 RESULTS = f"results/{experiment.run}"
 PARAMS = "params.yaml" if experiment == base else f"{RESULTS}/params.yaml"
 DATA = f"{RESULTS}/data/{experiment.pretrain_on}"  # of the pretraining
 STANDALONE, DISTILLED = experiment.methods.standalone, experiment.methods.distilled
+METHODS = {**STANDALONE, **DISTILLED}
+LEFT = [WEIGHTS, METRICS, CURVE]  # by a training step
 THREADS = experiment.machine.threads
 
 
@@ -91,13 +97,21 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-def reads(step, **names):
-    """What `step` reads of the experiment (burn.params.READS): the `params` of its rule."""
+def reads(step):
+    """What `step` reads of the experiment (burn.experiment.reads.READS): the `params` of its rule."""
 
 
     def what(wildcards):
-        return burn.params.text(
-            burn.params.view(experiment, step, **names, **dict(wildcards.items()))
-        )
+        return what_is_read.text(what_is_read.settings(experiment, step, **dict(wildcards.items())))
 
     return what
+
+
+def of_every_network(file):
+    """`file` of the teacher and of every stage of every method."""
+    return expand(f"<results>/teacher/seed{{seed}}/{file}", seed=experiment.seeds) + expand(
+        f"<results>/pretrain/{{method}}/seed{{seed}}/{{stage}}/{file}",
+        method=METHODS,
+        seed=experiment.seeds,
+        stage=STAGES,
+    )

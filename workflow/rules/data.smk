@@ -3,13 +3,13 @@
 
 rule prepare:
     input:
-        SOURCES["prepare"],
+        burn.steps.files("prepare"),
     output:
         "<results>/data/{dataset}/data.safetensors",
         "<results>/data/{dataset}/index.json",
         "<results>/data/{dataset}/metrics.json",
     params:
-        view=reads("prepare"),
+        settings=reads("prepare"),
     log:
         "<results>/logs/prepare/{dataset}.log",
     priority: 40

@@ -10,10 +10,11 @@ rule protocol:
         "<results>/protocols/{protocol}/protocol.json",
         "<results>/protocols/{protocol}/task.py",
     params:
-        view=reads("protocol"),
+        settings=reads("protocol"),
         dataset=lambda w: experiment.protocols[w.protocol].dataset,
     log:
         "<results>/logs/protocol/{protocol}.log",
+    localrule: True
     priority: 40
     shell:
         "python -m burn protocol --params {PARAMS} --protocol {wildcards.protocol}"
@@ -21,18 +22,30 @@ rule protocol:
         " --out {RESULTS}/protocols/{wildcards.protocol} > {log} 2>&1"
 
 
+def examined(method, seed):
+    """The folder whose networks are examined: the teacher's, or that of all stages of a method."""
+    return f"{RESULTS}/teacher/seed{seed}" if method == TEACHER else f"{RESULTS}/pretrain/{method}/seed{seed}"
+
+
+def networks(method, seed):
+    """What the training of a method, or of the teacher, left."""
+    folder = examined(method, seed)
+    folders = [folder] if method == TEACHER else [f"{folder}/{stage}" for stage in STAGES]
+    return [f"{folder}/{file}" for folder in folders for file in LEFT]
+
+
 rule evaluate:
     input:
-        SOURCES["evaluate"],
+        burn.steps.files("evaluate"),
         rules.protocol.output,
-        rules.real.output[:2],
-        rules.binact.output[:2],
-        rules.binary.output[:2],
+        lambda w: networks(w.method, w.seed),
     output:
         "<results>/eval/{protocol}/{method}/seed{seed}/metrics.json",
         "<results>/eval/{protocol}/{method}/seed{seed}/predictions.npz",
     wildcard_constraints:
-        method=one_of(DISTILLED),
+        method=one_of([*METHODS, TEACHER]),
+    params:
+        networks=lambda w: examined(w.method, w.seed),
     log:
         "<results>/logs/evaluate/{protocol}-{method}-seed{seed}.log",
     threads: THREADS
@@ -40,39 +53,6 @@ rule evaluate:
         gpu=GPU,
     shell:
         "python -m burn evaluate --params {PARAMS} --protocol {RESULTS}/protocols/{wildcards.protocol}"
-        " --networks {RESULTS}/pretrain/{wildcards.method}/seed{wildcards.seed}"
-        " --seed {wildcards.seed}"
+        " --networks {params.networks} --seed {wildcards.seed}"
         " --out {RESULTS}/eval/{wildcards.protocol}/{wildcards.method}/seed{wildcards.seed}"
-        " > {log} 2>&1"
-
-
-use rule evaluate as evaluate_standalone with:
-    input:
-        SOURCES["evaluate"],
-        rules.protocol.output,
-        rules.standalone_real.output[:2],
-        rules.standalone_binact.output[:2],
-        rules.standalone_binary.output[:2],
-    wildcard_constraints:
-        method=one_of(STANDALONE),
-
-
-rule evaluate_teacher:
-    input:
-        SOURCES["evaluate"],
-        rules.protocol.output,
-        rules.teacher.output[:2],
-    output:
-        "<results>/eval/{protocol}/teacher/seed{seed}/metrics.json",
-        "<results>/eval/{protocol}/teacher/seed{seed}/predictions.npz",
-    log:
-        "<results>/logs/evaluate/{protocol}-teacher-seed{seed}.log",
-    threads: THREADS
-    resources:
-        gpu=GPU,
-    shell:
-        "python -m burn evaluate --params {PARAMS} --protocol {RESULTS}/protocols/{wildcards.protocol}"
-        " --networks {RESULTS}/teacher/seed{wildcards.seed}"
-        " --seed {wildcards.seed}"
-        " --out {RESULTS}/eval/{wildcards.protocol}/teacher/seed{wildcards.seed}"
         " > {log} 2>&1"

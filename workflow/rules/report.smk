@@ -3,24 +3,16 @@
 
 rule report:
     input:
-        SOURCES["report"],
+        burn.steps.files("report"),
         expand(
             "<results>/eval/{protocol}/{method}/seed{seed}/{file}",
             protocol=experiment.protocols,
-            method=[*STANDALONE, *DISTILLED, "teacher"],
+            method=[*METHODS, TEACHER],
             seed=experiment.seeds,
             file=["metrics.json", "predictions.npz"],
         ),
-        expand(
-            "<results>/cost/{method}/metrics.json", method=[*STANDALONE, *DISTILLED, "teacher"]
-        ),
-        expand("<results>/teacher/seed{seed}/curve.csv", seed=experiment.seeds),
-        expand(
-            "<results>/pretrain/{method}/seed{seed}/{stage}/curve.csv",
-            method=[*STANDALONE, *DISTILLED],
-            seed=experiment.seeds,
-            stage=burn.params.STAGES,
-        ),
+        rules.cost.output,
+        of_every_network("curve.csv"),
     output:
         report(
             directory("<results>/report/tables"),
@@ -46,9 +38,10 @@ rule report:
         "<results>/report/metrics.json",
         directory("<results>/report/metrics"),
     params:
-        view=reads("report"),
+        settings=reads("report"),
     log:
         "<results>/logs/report.log",
+    localrule: True
     shell:
         "python -m burn report --params {PARAMS} --results {RESULTS} --out {RESULTS}/report"
         " > {log} 2>&1"

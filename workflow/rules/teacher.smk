@@ -1,16 +1,15 @@
-# The frozen floating-point feature extractor that distilled methods learn from (MoCo v2).
+# The frozen floating-point feature extractor that distilled methods learn from (teacher.method).
 
 
 rule teacher:
     input:
-        SOURCES["teacher"],
+        burn.steps.files("teacher"),
         expand(rules.prepare.output, dataset=experiment.pretrain_on),
+        code=f"burn/methods/{experiment.teacher.method}.py",
     output:
-        "<results>/teacher/seed{seed}/weights.safetensors",
-        "<results>/teacher/seed{seed}/metrics.json",
-        "<results>/teacher/seed{seed}/curve.csv",
+        multiext("<results>/teacher/seed{seed}/", *LEFT),
     params:
-        view=reads("teacher"),
+        settings=reads("teacher"),
     log:
         "<results>/logs/teacher/seed{seed}.log",
     priority: 30
@@ -18,5 +17,6 @@ rule teacher:
     resources:
         gpu=GPU,
     shell:
-        "python -m burn teacher --params {PARAMS} --seed {wildcards.seed} --data {DATA}"
+        "python -m burn teacher --params {PARAMS} --seed {wildcards.seed}"
+        " --code {input.code} --data {DATA}"
         " --out {RESULTS}/teacher/seed{wildcards.seed} > {log} 2>&1"

@@ -2,7 +2,7 @@
 
     read(folder, dataset, spec, download) -> burn.data.sources.Found
 
-folder: <data.root>/<path>. spec: burn.params.DataSet. Each raises ParamsError, which names the first
+folder: <data.root>/<path>. spec: burn.params.DataSet. Each raises UserError, which names the first
 file that is missing and the tree expected (burn.data.registry). voc.py also reads one's own
 VOCdevkit. lists.py is what they share.
 """

@@ -13,7 +13,8 @@ from pathlib import Path
 from burn.data.official.lists import listed, read_text, whole
 from burn.data.registry import REGISTRY
 from burn.data.sources import Found, subfolders
-from burn.params import DataSet, ParamsError
+from burn.errors import UserError
+from burn.experiment.schema import DataSet
 
 IMAGES, TEST = "images.txt", "test_images.txt"
 FOLDERS = ("images", "download/images")  # the second is where get_birdsnap.py puts them
@@ -29,10 +30,10 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
     (testing,) = zip(*_table(base / TEST, ("path",), expected))
     images = next((base / f for f in FOLDERS if (base / f).is_dir()), None)
     if images is None:
-        raise ParamsError(f"{base / FOLDERS[1]}: no such folder; {expected}")
+        raise UserError(f"{base / FOLDERS[1]}: no such folder; {expected}")
     species = {file: whole(number, base / IMAGES, expected) for file, number in table}
     if odd := [file for file in testing if file not in species]:
-        raise ParamsError(f"{base / TEST}: found {odd[0]!r}, which {IMAGES} has not; {expected}")
+        raise UserError(f"{base / TEST}: found {odd[0]!r}, which {IMAGES} has not; {expected}")
     folders = {number: os.path.dirname(file) for file, number in species.items()}
     numbers = sorted(folders)
     names, label = [folders[n] for n in numbers], {n: i for i, n in enumerate(numbers)}
@@ -55,8 +56,8 @@ def _table(path: Path, columns: tuple[str, ...], expected: str) -> list[tuple[st
         read_text(path, expected).splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE
     )
     if lacking := [c for c in columns if c not in (lines.fieldnames or ())]:
-        raise ParamsError(f"{path}: found no column {lacking[0]!r}; {expected}")
+        raise UserError(f"{path}: found no column {lacking[0]!r}; {expected}")
     found = [tuple(line[c] or "" for c in columns) for line in lines]
     if not found:
-        raise ParamsError(f"{path}: found no line; {expected}")
+        raise UserError(f"{path}: found no line; {expected}")
     return found

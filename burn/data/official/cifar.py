@@ -7,7 +7,8 @@ import numpy as np
 
 from burn.data.registry import REGISTRY
 from burn.data.sources import Found, Split
-from burn.params import DataSet, ParamsError
+from burn.errors import UserError
+from burn.experiment.schema import DataSet
 
 LAYOUT = {  # folder, training files, test files, names file, key of the labels, key of the names
     "cifar10": (
@@ -27,16 +28,16 @@ LAYOUT = {  # folder, training files, test files, names file, key of the labels,
 def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Found:
     """Copies are not held to the published checksums, only to the layout."""
     if not spec.pack:
-        raise ParamsError(f"data.sets.{dataset}.pack: found false; allowed: true (no image files)")
+        raise UserError(f"data.sets.{dataset}.pack: found false; allowed: true (no image files)")
     name, train, test, meta, labels_key, names_key = LAYOUT[dataset]
     base, expected = folder / name, REGISTRY[dataset].expected(dataset, "official")
     if download and not base.is_dir():
         _fetch(folder, dataset)
     if not base.is_dir():
-        raise ParamsError(f"{folder}: found no {name}/; {expected}, or data.download: true")
+        raise UserError(f"{folder}: found no {name}/; {expected}, or data.download: true")
     names = _unpickle(base / meta, expected).get(names_key)
     if not isinstance(names, list):
-        raise ParamsError(f"{base / meta}: found no {names_key}; expected a CIFAR pickle")
+        raise UserError(f"{base / meta}: found no {names_key}; expected a CIFAR pickle")
     kept = len(names) if spec.classes is None else spec.classes
     splits = []
     for files in (train, test):
@@ -44,7 +45,7 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
         images, labels = (np.concatenate(p) for p in zip(*parts, strict=True))
         split = Split(labels, images).select(np.nonzero(labels < kept)[0])
         if missing := sorted(set(range(min(kept, len(names)))) - set(split.labels.tolist())):
-            raise ParamsError(f"{base / files[0]}: found no {names[missing[0]]!r} image")
+            raise UserError(f"{base / files[0]}: found no {names[missing[0]]!r} image")
         splits.append(split)
     return Found(names[:kept], *splits)
 
@@ -58,7 +59,7 @@ def _fetch(folder: Path, dataset: str) -> None:
         kind(folder, download=True)
     except (OSError, RuntimeError) as error:
         message = " ".join(str(error).split())
-        raise ParamsError(f"{folder}: download of {dataset} failed: {message}") from None
+        raise UserError(f"{folder}: download of {dataset} failed: {message}") from None
 
 
 class _Arrays(pickle.Unpickler):
@@ -79,13 +80,13 @@ def _unpickle(path: Path, expected: str) -> dict:
         with open(path, "rb") as file:
             found = _Arrays(file, encoding="latin1").load()
     except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file; {expected}") from None
+        raise UserError(f"{path}: no such file; {expected}") from None
     except Exception as error:  # noqa: BLE001 - a damaged pickle can raise nearly anything
-        raise ParamsError(
+        raise UserError(
             f"{path}: {' '.join(str(error).split())}; expected a CIFAR pickle"
         ) from None
     if not isinstance(found, dict):
-        raise ParamsError(f"{path}: found a {type(found).__name__}; expected a CIFAR pickle")
+        raise UserError(f"{path}: found a {type(found).__name__}; expected a CIFAR pickle")
     return found
 
 
@@ -95,11 +96,11 @@ def _batch(
     entry = _unpickle(path, expected)
     data, labels = np.asarray(entry.get("data")), np.asarray(entry.get(labels_key), dtype=object)
     if data.dtype != np.uint8 or data.shape != (labels.size, 3072):
-        raise ParamsError(
+        raise UserError(
             f"{path}: found data {data.dtype} {data.shape} and {labels.size} labels; "
             "expected uint8 (N, 3072) and N labels"
         )
     labels = labels.astype(np.int64)
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-        raise ParamsError(f"{path}: found label {labels.max()}; expected 0 to {classes - 1}")
+        raise UserError(f"{path}: found label {labels.max()}; expected 0 to {classes - 1}")
     return data.reshape(-1, 3, 32, 32), labels

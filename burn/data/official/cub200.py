@@ -5,7 +5,8 @@ from pathlib import Path
 from burn.data.official.lists import listed, rows, whole
 from burn.data.registry import REGISTRY
 from burn.data.sources import Found
-from burn.params import DataSet, ParamsError
+from burn.errors import UserError
+from burn.experiment.schema import DataSet
 
 BASE = "CUB_200_2011"  # what the archive unpacks to; its inside may also lie in the folder itself
 IMAGES, CLASSES, SPLIT = "images.txt", "image_class_labels.txt", "train_test_split.txt"
@@ -18,7 +19,7 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
     files = dict(rows(base / IMAGES, 2, expected))
     classes, training = (_by_image(base / name, files, expected) for name in (CLASSES, SPLIT))
     if not (base / "images").is_dir():
-        raise ParamsError(f"{base / 'images'}: no such folder; {expected}")
+        raise UserError(f"{base / 'images'}: no such folder; {expected}")
     folders = {classes[image]: str(Path(file).parent) for image, file in files.items()}
     numbers = sorted(folders)
     names, label = [folders[n] for n in numbers], {n: i for i, n in enumerate(numbers)}
@@ -32,8 +33,8 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
 
 
 def _by_image(path: Path, files: dict[str, str], expected: str) -> dict[str, int]:
-    """A list's number for each image. Raises ParamsError where one is left out."""
+    """A list's number for each image. Raises UserError where one is left out."""
     found = {image: whole(value, path, expected) for image, value in rows(path, 2, expected)}
     if missing := [image for image in files if image not in found]:
-        raise ParamsError(f"{path}: found no line for image {missing[0]} of {IMAGES}; {expected}")
+        raise UserError(f"{path}: found no line for image {missing[0]} of {IMAGES}; {expected}")
     return found

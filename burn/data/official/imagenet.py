@@ -17,7 +17,8 @@ from burn.data.sources import (
     same_classes,
     subfolders,
 )
-from burn.params import DataSet, ParamsError
+from burn.errors import UserError
+from burn.experiment.schema import DataSet
 
 KIT = Path("ILSVRC2012_devkit_t12")
 TRUTH = KIT / "data" / "ILSVRC2012_validation_ground_truth.txt"
@@ -32,7 +33,7 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
         return _flat(folder, spec.classes, expected)
     found = read_folder(folder, dataset, spec.classes, "official")
     if odd := [n for n in found.classes if not re.fullmatch(r"n\d{8}", n)]:
-        raise ParamsError(f"{folder}: found class folder {odd[0]!r}, not a synset; {expected}")
+        raise UserError(f"{folder}: found class folder {odd[0]!r}, not a synset; {expected}")
     return found
 
 
@@ -46,7 +47,7 @@ def _unpack(folder: Path, expected: str) -> None:
         for split in ("train", "val"):
             datasets.ImageNet(folder, split)
     except (OSError, RuntimeError) as error:
-        raise ParamsError(f"{folder}: {' '.join(str(error).split())}; {expected}") from None
+        raise UserError(f"{folder}: {' '.join(str(error).split())}; {expected}") from None
 
 
 def _flat(folder: Path, kept: int | None, expected: str) -> Found:
@@ -55,11 +56,11 @@ def _flat(folder: Path, kept: int | None, expected: str) -> Found:
     synsets = _synsets(folder / META, expected)
     numbers = [whole(line, folder / TRUTH, expected) for line in truth]
     if odd := [n for n in numbers if n not in synsets]:
-        raise ParamsError(f"{folder / TRUTH}: found {odd[0]}, which meta.mat has not; {expected}")
+        raise UserError(f"{folder / TRUTH}: found {odd[0]}, which meta.mat has not; {expected}")
     there = {f.name for f in (folder / "val").iterdir()}
     files = [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, len(numbers) + 1)]
     if missing := [f for f in files if f not in there]:
-        raise ParamsError(
+        raise UserError(
             f"{folder / 'val' / missing[0]}: no such file ({len(missing)} of {len(files)} are "
             f"missing); {expected}"
         )
@@ -84,6 +85,6 @@ def _synsets(path: Path, expected: str) -> dict[int, str]:
             if int(row["num_children"]) == 0
         }
     except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file; {expected}") from None
+        raise UserError(f"{path}: no such file; {expected}") from None
     except Exception as error:  # noqa: BLE001 - a damaged file can raise nearly anything
-        raise ParamsError(f"{path}: {' '.join(str(error).split())}; {expected}") from None
+        raise UserError(f"{path}: {' '.join(str(error).split())}; {expected}") from None

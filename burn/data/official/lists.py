@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from burn.data.sources import Split
-from burn.params import ParamsError
+from burn.errors import UserError
 
 
 def listed(
@@ -14,7 +14,7 @@ def listed(
 ) -> Split:  # fmt: skip
     """A split from a list, `lst`, of files under `folder` and their labels; the first `kept` classes.
 
-    Raises ParamsError: a class without an image, if `all_classes` must have some. Files are not
+    Raises UserError: a class without an image, if `all_classes` must have some. Files are not
     looked for: prepare decodes them.
     """
     split = Split(np.array(labels, np.int64), folder=folder, files=files)
@@ -23,39 +23,39 @@ def listed(
         names = names[:kept]
     counts = np.bincount(split.labels, minlength=len(names))
     if (counts == 0).any() and all_classes:
-        raise ParamsError(f"{lst}: found no {names[int(counts.argmin())]!r} image; expected some")
+        raise UserError(f"{lst}: found no {names[int(counts.argmin())]!r} image; expected some")
     return split
 
 
 def rows(path: Path, columns: int, expected: str) -> list[list[str]]:
     """The lines of an official list, each of so many columns apart by blanks (the first one may
-    hold blanks if there are two). Raises ParamsError naming the file, and the line."""
+    hold blanks if there are two). Raises UserError naming the file, and the line."""
     found = []
     for number, line in enumerate(read_text(path, expected).splitlines(), 1):
         if not line.strip():
             continue
         parts = line.strip().rsplit(None, columns - 1)
         if len(parts) != columns:
-            raise ParamsError(f"{path}: line {number}: found {line!r}; {expected}")
+            raise UserError(f"{path}: line {number}: found {line!r}; {expected}")
         found.append(parts)
     if not found:
-        raise ParamsError(f"{path}: found no line; {expected}")
+        raise UserError(f"{path}: found no line; {expected}")
     return found
 
 
 def read_text(path: Path, expected: str) -> str:
-    """A text file of an official copy. Raises ParamsError."""
+    """A text file of an official copy. Raises UserError."""
     try:
         return path.read_text()
     except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file; {expected}") from None
+        raise UserError(f"{path}: no such file; {expected}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: {' '.join(str(error).split())}; {expected}") from None
+        raise UserError(f"{path}: {' '.join(str(error).split())}; {expected}") from None
 
 
 def whole(text: str, path: Path, expected: str) -> int:
-    """A number out of an official list. Raises ParamsError."""
+    """A number out of an official list. Raises UserError."""
     try:
         return int(text)
     except ValueError:
-        raise ParamsError(f"{path}: found {text!r} for a number; {expected}") from None
+        raise UserError(f"{path}: found {text!r} for a number; {expected}") from None

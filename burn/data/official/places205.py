@@ -9,7 +9,8 @@ from pathlib import Path
 from burn.data.official.lists import listed, rows, whole
 from burn.data.registry import REGISTRY
 from burn.data.sources import Found, Split
-from burn.params import DataSet, ParamsError
+from burn.errors import UserError
+from burn.experiment.schema import DataSet
 
 LISTS = Path("trainvalsplit_places205")
 IMAGES = (Path("images256"), Path("data/vision/torralba/deeplearning/images256"))  # as unpacked
@@ -22,12 +23,12 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
     paths = [folder / LISTS / f"{split}_places205.csv" for split in ("train", "val")]
     lists = [_list(path, expected) for path in paths]
     if images is None:
-        raise ParamsError(f"{folder / IMAGES[0]}: no such folder; {expected}")
+        raise UserError(f"{folder / IMAGES[0]}: no such folder; {expected}")
     names = _names(*lists[0], paths[0], expected)
     splits: list[Split] = []
     for path, (files, labels) in zip(paths, lists):
         if (most := max(labels)) >= len(names):
-            raise ParamsError(
+            raise UserError(
                 f"{path}: found label {most}; expected 0 to {len(names) - 1}, the labels of "
                 f"{paths[0].name}"
             )
@@ -50,5 +51,5 @@ def _names(files: list[str], labels: list[int], path: Path, expected: str) -> li
             names[label] = "/".join(parts[1:] if len(parts[0]) == 1 else parts) if parts else file
     if sorted(names) != list(range(len(names))):
         gap = next(i for i in range(len(names) + 1) if i not in names)
-        raise ParamsError(f"{path}: found no image of label {gap}; {expected}")
+        raise UserError(f"{path}: found no image of label {gap}; {expected}")
     return [names[i] for i in range(len(names))]

@@ -12,8 +12,10 @@ import numpy as np
 
 from burn.data.official.vocfiles import IGNORE, Masks, image_size, objects
 from burn.data.official.vockit import Id, Kit, Part, fetch
-from burn.data.sources import UNSURE, Found, Split, fitted
-from burn.params import DataSet, ParamsError
+from burn.data.sources import Found, Split
+from burn.errors import UserError
+from burn.experiment.schema import DataSet
+from burn.images.decode import UNSURE, fitted
 
 CLASSES = [
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -38,7 +40,7 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
     masks.read(i for part in parts.values() if part.masks for i in part.ids)
     names = _names(kit, marked, masks)
     if spec.classes not in (None, len(names)):
-        raise ParamsError(
+        raise UserError(
             f"data.sets.{dataset}.classes: found {spec.classes}; allowed: null, or the "
             f"{len(names)} there are (boxes, masks)"
         )
@@ -59,18 +61,18 @@ def _names(kit: Kit, marked: dict[Id, list], masks: Masks) -> list[str]:
     names = CLASSES if kit.official else sorted(known)
     for i, found in marked.items() if kit.official else ():
         if odd := [name for name, _, _ in found if name not in CLASSES]:
-            raise ParamsError(
+            raise UserError(
                 f"{kit.annotation(i)}: found class {odd[0]!r}; expected one of PASCAL's twenty"
             )
     last = max((int(p[-1]) for p in masks.present.values() if len(p)), default=0)
     if kit.official and last > len(names):
         i = next(i for i, p in masks.present.items() if len(p) and p[-1] == last)
-        raise ParamsError(
+        raise UserError(
             f"{kit.folder / masks.files[i]}: found {last}; expected 0 to {len(names)}, or {IGNORE}"
         )
     names = [*names, *(f"class{k}" for k in range(len(names) + 1, last + 1))]
     if not names:
-        raise ParamsError(f"{kit.folder}: found no object and no mask; {kit.expected}")
+        raise UserError(f"{kit.folder}: found no object and no mask; {kit.expected}")
     return names
 
 

@@ -7,15 +7,15 @@ import numpy as np
 from PIL import Image
 
 from burn.data.official.vockit import Id, Kit
-from burn.data.sources import fitted, load_image
-from burn.params import ParamsError
+from burn.errors import UserError
+from burn.images.decode import fitted, load_image
 
 IGNORE = 255
 Object = tuple[str, bool, tuple[float, float, float, float]]
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height, from the file's head. Raises ParamsError where it is no image."""
+    """Width and height, from the file's head. Raises UserError where it is no image."""
     try:
         with Image.open(path) as image:
             return image.size
@@ -27,7 +27,7 @@ def objects(path: Path, size: tuple[int, int]) -> list[Object]:
     """The objects of an annotation: class, whether it is marked difficult, x1, y1, x2, y2.
 
     Corners are in pixels of the image, far ones exclusive (in the file they count from 1, and are
-    inclusive). Raises ParamsError: no annotation, or one of an image of another size.
+    inclusive). Raises UserError: no annotation, or one of an image of another size.
     """
     try:
         root = ElementTree.parse(path).getroot()
@@ -37,12 +37,12 @@ def objects(path: Path, size: tuple[int, int]) -> list[Object]:
         ]
         said = tuple(int(root.findtext(f"size/{side}", "0")) for side in ("width", "height"))
     except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file; expected a VOC annotation") from None
+        raise UserError(f"{path}: no such file; expected a VOC annotation") from None
     except (OSError, ElementTree.ParseError, AttributeError, ValueError) as error:
         message = " ".join(str(error).split())
-        raise ParamsError(f"{path}: {message}; expected a VOC annotation") from None
+        raise UserError(f"{path}: {message}; expected a VOC annotation") from None
     if all(said) and said != size:  # some tools leave zeros
-        raise ParamsError(
+        raise UserError(
             f"{path}: found the size {said[0]} x {said[1]}; expected that of the image, "
             f"{size[0]} x {size[1]}"
         )
@@ -81,7 +81,7 @@ class Masks:
     def _read(self, i: Id, path: Path) -> None:
         image = load_image(path, None)
         if image.mode not in ("P", "L") or image.size != self.sizes[i]:
-            raise ParamsError(
+            raise UserError(
                 f"{path}: found {image.width} x {image.height} pixels of mode {image.mode}; "
                 "expected {} x {} of mode P or L, a class's number each".format(*self.sizes[i])
             )

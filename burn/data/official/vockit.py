@@ -12,7 +12,7 @@ from pathlib import Path
 
 from burn.data.official.lists import read_text
 from burn.data.registry import info
-from burn.params import ParamsError
+from burn.errors import UserError
 
 Id = tuple[str, str]  # a year's folder and the name of an image in it: ("VOC2007", "000005")
 
@@ -27,7 +27,7 @@ class Part:
 
 
 class Kit:
-    """A VOCdevkit: where things are in it. Raises ParamsError naming the first that is missing."""
+    """A VOCdevkit: where things are in it. Raises UserError naming the first that is missing."""
 
     def __init__(self, folder: Path, dataset: str, source: str):
         self.folder, self.official = folder / "VOCdevkit", source == "official"
@@ -83,8 +83,8 @@ class Kit:
         found = self._in(i[0], "SegmentationClass").get(i[1])
         return found and f"{i[0]}/SegmentationClass/{found}"
 
-    def missing(self, path: Path) -> ParamsError:
-        return ParamsError(f"{path}: no such file or folder; {self.expected}")
+    def missing(self, path: Path) -> UserError:
+        return UserError(f"{path}: no such file or folder; {self.expected}")
 
     def _years(self) -> list[str]:
         if self.official:
@@ -113,7 +113,7 @@ class Kit:
             return None
         lines = [line.strip() for line in read_text(path, self.expected).splitlines()]
         if not any(lines):
-            raise ParamsError(f"{path}: found no names; expected the names of the images")
+            raise UserError(f"{path}: found no names; expected the names of the images")
         return [(year, line) for line in lines if line]
 
     def _lists(self, year: str, kind: str) -> tuple[list[Id], list[Id]]:
@@ -129,7 +129,7 @@ class Kit:
         if not train or not test:
             raise self.missing(lists / ("test.txt" if train else "trainval.txt"))
         if both := sorted(set(train) & set(test)):
-            raise ParamsError(
+            raise UserError(
                 f"{lists}: found {both[0][1]!r} both to train and to test on ({len(both)} such "
                 "images); expected lists that share none"
             )
@@ -149,4 +149,4 @@ def fetch(folder: Path) -> None:
             datasets.VOCDetection(folder, year, split, download=True)
         except (OSError, RuntimeError) as error:
             message = " ".join(str(error).split())
-            raise ParamsError(f"{folder}: download of VOC{year} failed: {message}") from None
+            raise UserError(f"{folder}: download of VOC{year} failed: {message}") from None

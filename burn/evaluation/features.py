@@ -1,0 +1,121 @@
+"""What tasks share: features of a frozen network, average precision, parts of a split.
+
+A task is a file of this folder with `Options` (a burn.params.Strict; what params.yaml may say of
+it) and `examine(network, data, options, seed, device, workers)`, which returns scores by name, in
+percent. The report knows a task by the first it has of top1, map, ap and miou. Names that end in
+_k1, _k2, ... are the headline at so many labels, and <score>_std is a score's spread within one
+examination. These may be among them:
+
+    correct   where a test image is found right or not: truth values, one per image, in order
+    arrays    arrays by name, kept beside the scores in predictions.npz
+    notes     how the scores came about (settings chosen): no table shows them
+    per_class scores of each class: no table shows them
+
+A task that needs certain annotations says so in `NEEDS`: "class" (one in an image), "boxes" or "masks";
+one that has splits of its own in VOC names them in `PART` (burn.images.store.Data.split).
+
+Like a method file it must import torch late, and leave `network` as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from burn.experiment.schema import Augment
+    from burn.images.store import Split
+
+
+PIXELS = 2**22  # of a batch of images: a 224-pixel network's largest maps take some 0.3 GB
+
+
+def features(network: nn.Module, split: Split, size: int, device: torch.device, workers: int = 0,
+             augment: Augment | None = None, seed: int = 0, epoch: int = 0) -> Tensor:  # fmt: skip
+    """(N, D) float32 features of every image of `split`, in order, on `device`.
+
+    Whole images at side `size` (test-time view), or one random crop and flip each with `augment`,
+    drawn by (seed, epoch).
+    """
+    import torch
+    from tqdm import tqdm
+
+    from burn.images.augment import crops_flips, photometric, plain
+
+    generator = torch.Generator().manual_seed(2**20 * seed + epoch)
+    flip = augment and augment.model_copy(update={"jitter_p": 0, "gray_p": 0, "blur_p": 0})
+    batch, out, at = min(500, max(1, PIXELS // size**2)), None, 0
+    with torch.inference_mode(), tqdm(total=len(split), desc="features", unit="image",
+                                      disable=None, leave=False) as bar:  # fmt: skip
+        for images in _batches(split, size, batch, workers, augment, seed, epoch):
+            images = images.to(device)
+            if augment is None:
+                x = plain(images, size)
+            elif split.images is None:  # the crops are already made
+                x = photometric(images, flip, generator)
+            else:
+                x = crops_flips(images, augment, generator)
+            found = network(x.contiguous(memory_format=torch.channels_last)).float()
+            if out is None:  # filled in place: torch.cat would take the memory twice
+                with torch.inference_mode(False):  # a task may train on it
+                    out = torch.empty(len(split), found.shape[1], device=device)
+            out[at : at + len(found)] = found
+            at += len(found)
+            bar.update(len(found))
+    return out
+
+
+def part(split: Split, rows: Tensor) -> Split:
+    """The images at `rows`, int64 (n,), of a packed or streamed split, with their labels."""
+    from burn.images.store import Split
+
+    if split.images is not None:
+        return Split(split.labels[rows], images=split.images[rows])
+    return Split(split.labels[rows], files=[split.files[i] for i in rows.tolist()])
+
+
+def pictures(split: Split, rows: Tensor, side: int) -> Tensor:
+    """Whole images at `rows`, (B,), as squares to look at: uint8 (B, 3, side, side)."""
+    import torch
+    import torch.nn.functional as F
+
+    images = next(iter(_batches(part(split, rows), side, len(rows), 0, None, 0, 0)))
+    if images.shape[-1] != side:
+        images = F.interpolate(images.float(), (side, side), mode="area").round()
+    return images.to(torch.uint8)
+
+
+def average_precision(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(C,) average precision in percent of each column of `scores` (M, C) for `truth` (M, C): 1, 0,
+    or burn.data.sources.UNSURE, which counts neither way.
+
+    Precision summed over the steps of recall, not interpolated (VOC 2007's own rule has 11 points).
+    A class without a positive has none: nan.
+    """
+    from sklearn.metrics import average_precision_score
+
+    from burn.images.decode import UNSURE
+
+    found = []
+    for s, t in zip(scores.T, truth.T):
+        s, t = s[t != UNSURE], t[t != UNSURE]
+        found.append(100 * average_precision_score(t, s) if t.any() else np.nan)
+    return np.array(found)
+
+
+def _batches(split: Split, size: int, batch: int, workers: int, augment: Augment | None,
+             seed: int, epoch: int):  # fmt: skip
+    import torch
+
+    if split.images is not None:
+        yield from split.images.split(batch)
+        return
+    from burn.images.store import Streamed
+
+    data = Streamed(split, augment and augment.crop, size, 1, seed, epoch)
+    for crops, _ in torch.utils.data.DataLoader(data, batch, num_workers=workers):
+        yield crops[:, 0]

@@ -1,0 +1,143 @@
+"""What params.yaml must satisfy across its sections, and in those that a method or a task defines."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from burn.data.registry import REGISTRY
+from burn.errors import UserError
+from burn.experiment.overlay import merge
+from burn.experiment.plugins import available, recipe_model
+from burn.experiment.schema import RESERVED, Augment, Method, Params, Train
+from burn.experiment.wording import allowed, fields_at
+
+
+def check_section(where: str, key: str, model: Any, found: dict) -> Any:
+    """Validate one free-form section (a recipe, a task's options) against its file's model."""
+    try:
+        return model.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        inner = ".".join([key, *(str(p) for p in first["loc"])])
+        if first["type"] == "extra_forbidden":
+            keys = ", ".join(fields_at(model, list(first["loc"][:-1])))
+            raise UserError(f"{where}: {inner}: unknown key; allowed: {keys}") from None
+        found = f"found {first['input']!r}; allowed: {allowed(first)}"
+        raise UserError(f"{where}: {inner}: {found}") from None
+
+
+def cross_check(params: Params, where: str) -> None:
+    if len(set(params.seeds)) != len(params.seeds):
+        raise UserError(f"{where}: seeds: found {params.seeds}; allowed: each seed once")
+    both = set(params.methods.standalone) & set(params.methods.distilled)
+    if both:
+        raise UserError(f"{where}: methods: found {min(both)!r} in both families; allowed: one")
+    for name, spec in params.data.sets.items():
+        if name not in REGISTRY and spec.source != "folder":
+            raise UserError(
+                f"{where}: data.sets.{name}.source: found {spec.source!r}; allowed: folder "
+                f"({spec.source} ones are {', '.join(REGISTRY)})"
+            )
+    if params.pretrain_on not in params.data.sets:
+        raise UserError(
+            f"{where}: pretrain_on: found {params.pretrain_on!r}; "
+            f"allowed: {', '.join(params.data.sets)} (data.sets)"
+        )
+    _check_teacher(params, where)
+    for family in ("standalone", "distilled"):
+        for name, method in getattr(params.methods, family).items():
+            _check_method(f"methods.{family}.{name}", name, method, params, where)
+    if not params.protocols:
+        raise UserError(f"{where}: protocols: found none; allowed: one at least")
+    for name, protocol in params.protocols.items():
+        key = f"protocols.{name}"
+        if protocol.dataset not in params.data.sets:
+            raise UserError(
+                f"{where}: {key}.dataset: found {protocol.dataset!r}; "
+                f"allowed: {', '.join(params.data.sets)} (data.sets)"
+            )
+        if protocol.task not in params.tasks:
+            raise UserError(
+                f"{where}: {key}.task: found {protocol.task!r}; "
+                f"allowed: {', '.join(params.tasks)} (tasks)"
+            )
+    for name, options in params.tasks.items():
+        model = recipe_model("tasks", name, "Options")
+        if model is None:
+            raise UserError(
+                f"{where}: tasks.{name}: no such task; allowed: {', '.join(available('tasks'))}"
+            )
+        check_section(where, f"tasks.{name}", model, options)
+    for name, protocol in params.protocols.items():
+        model = recipe_model("tasks", protocol.task, "Options")
+        options = merge(params.tasks[protocol.task], protocol.options)
+        check_section(where, f"protocols.{name}.options", model, options)
+
+
+def _check_queue(key: str, queue: int, train: Train, params: Params) -> None:
+    """A batch that is longer than the queue it goes to would not find room in it."""
+    images = train.batch * max(1, params.machine.gpus)
+    if queue < images:
+        raise UserError(
+            f"{key}.queue: found {queue}; allowed: at least the {images} images of a step "
+            "(train.batch x machine.gpus)"
+        )
+
+
+def _check_teacher(params: Params, where: str) -> None:
+    teacher = params.teacher
+    recipe = _check_recipe("teacher", teacher.method, teacher.recipe, teacher.train, params, where)
+    kind = recipe_model("methods", teacher.method, "Method")
+    if kind.distils or not kind.trains:
+        raise UserError(
+            f"{where}: teacher.method: found {teacher.method!r}; "
+            "allowed: a method that trains and needs no teacher itself"
+        )
+    if recipe.train:
+        raise UserError(
+            f"{where}: teacher.recipe.train: found {recipe.train}; allowed: none (teacher.train says it)"
+        )
+
+
+def _check_recipe(key: str, file: str, raw: dict, train: Train, params: Params, where: str) -> Any:
+    """The recipe `raw` as the method in `file` understands it."""
+    model = recipe_model("methods", file, "Recipe")
+    if model is None:
+        name = "method" if key == "teacher" else "file"
+        raise UserError(
+            f"{where}: {key}.{name}: found {file!r}; allowed: {', '.join(available('methods'))}"
+        )
+    for section, shared in (("train", Train), ("augment", Augment)):  # their keys, not the recipe's
+        check_section(where, f"{key}.recipe.{section}", shared, raw.get(section, {}))
+    recipe = check_section(where, f"{key}.recipe", model, raw)
+    if getattr(recipe, "queue", 0):  # where 0 means none
+        train = Train.model_validate(train.model_dump() | recipe.train)
+        _check_queue(f"{where}: {key}.recipe", recipe.queue, train, params)
+    return recipe
+
+
+def _check_method(key: str, name: str, method: Method, params: Params, where: str) -> None:
+    if name in RESERVED:
+        raise UserError(
+            f"{where}: {key}: found {name!r}; allowed: any name but {', '.join(RESERVED)}"
+        )
+    if method.label is not None and method.table == "main":
+        raise UserError(
+            f"{where}: {key}.label: found {method.label!r}; allowed: only with table: ablation"
+        )
+    _check_recipe(key, method.file, method.recipe, params.train, params, where)
+    kind = recipe_model("methods", method.file, "Method")
+    if kind.distils and name in params.methods.standalone:
+        raise UserError(
+            f"{where}: {key}.file: found {method.file!r}, which learns from the teacher; "
+            "allowed: one that does not, or this entry under methods.distilled"
+        )
+    trains = kind.trains
+    for stage, epochs in method.epochs:
+        if epochs and not trains:
+            raise UserError(
+                f"{where}: {key}.epochs.{stage}: found {epochs}; "
+                f"allowed: 0 ({method.file} trains nothing)"
+            )
+    if trains and not any(epochs for _, epochs in method.epochs):
+        raise UserError(f"{where}: {key}.epochs: found 0 in every stage; allowed: one that trains")

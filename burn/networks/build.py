@@ -1,0 +1,85 @@
+"""A network from its config, and back from an artifact folder."""
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from burn.artifacts import read_json
+from burn.errors import UserError
+from burn.networks.reactnet import ReActNet
+from burn.places import METRICS, WEIGHTS
+
+
+def network(config: dict[str, Any]) -> nn.Module:
+    """A feature extractor, freshly initialised, from its `config` (arch, width, stem, ...)."""
+    config = dict(config)
+    if config["arch"] == "reactnet":
+        config.pop("arch")
+        return ReActNet(**config)
+    from burn.networks.resnet import ResNet  # late: torchvision takes as long to import as torch
+
+    return ResNet(**config)
+
+
+def read_weights(dir: str | Path) -> dict[str, dict[str, Tensor]]:
+    """The state dicts in an artifact folder, by network name.
+
+    Raises UserError if the folder has no whole weights file.
+    """
+    path = Path(dir) / WEIGHTS
+    try:
+        flat = load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; has the step that makes it run?") from None
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a safetensors file: {error}") from None
+    networks: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in flat.items():
+        name, _, inner = key.partition(".")
+        networks.setdefault(name, {})[inner] = tensor
+    return networks
+
+
+def fill(module: nn.Module, weights: dict[str, Tensor], where: str) -> nn.Module:
+    """`module`, its tensors those of `weights`. Raises UserError, one line, where they do not fit."""
+    wanted = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    found = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+    wrong = {
+        "missing": sorted(wanted.keys() - found.keys()),
+        "extra": sorted(found.keys() - wanted.keys()),
+        "mis-shaped": [
+            f"{key} {found[key]}, expected {shape}"
+            for key, shape in wanted.items()
+            if found.get(key, shape) != shape
+        ],
+    }
+    if any(wrong.values()):
+        told = (f"{len(keys)} {what} ({keys[0]})" for what, keys in wrong.items() if keys)
+        raise UserError(f"{where}: tensors do not fit the network: {'; '.join(told)}")
+    module.load_state_dict(weights)
+    return module
+
+
+def load(dir: str | Path) -> nn.Module:
+    """The feature extractor of an artifact folder, in eval mode, at the precision it ends in.
+
+    Maps an (N, 3, H, W) normalised float batch to (N, D) features. Raises UserError.
+    """
+    metrics = read_json(Path(dir) / METRICS)
+    weights = read_weights(dir).get("network", {})
+    found = fill(network(metrics["network"]), weights, f"{Path(dir) / WEIGHTS}: network")
+    if isinstance(found, ReActNet):
+        found.at(metrics["precision"])
+    return found.eval().requires_grad_(False)
+
+
+def flatten(networks: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """The state dicts of `networks` as one, keys `<name>.<key>`: what a weights file holds."""
+    return {
+        f"{name}.{key}": tensor.detach().cpu().contiguous()
+        for name, module in networks.items()
+        for key, tensor in module.state_dict().items()
+    }

@@ -1,0 +1,39 @@
+"""Names that several steps know: files of an artifact folder, folders of a run (results/<run>/)."""
+
+from pathlib import Path
+
+METRICS, WEIGHTS, PROVENANCE = "metrics.json", "weights.safetensors", "provenance.json"
+LOG, CURVE, CHECKPOINT = "log.jsonl", "curve.csv", "checkpoint.pt"
+TENSORS, INDEX = "data.safetensors", "index.json"  # of prepare
+PROTOCOL, CODE, PREDICTIONS = "protocol.json", "task.py", "predictions.npz"  # of protocol, evaluate
+
+TEACHER = "teacher"  # its row in every table
+
+
+def dataset(results: Path, name: str) -> Path:
+    return results / "data" / name
+
+
+def teacher(results: Path, seed: int) -> Path:
+    return results / "teacher" / f"seed{seed}"
+
+
+def stages(results: Path, method: str, seed: int) -> Path:
+    """The folder that holds a method's networks, one folder a stage."""
+    return results / "pretrain" / method / f"seed{seed}"
+
+
+def network(results: Path, method: str, seed: int, stage: str) -> Path:
+    return stages(results, method, seed) / stage
+
+
+def protocol(results: Path, name: str) -> Path:
+    return results / "protocols" / name
+
+
+def evaluation(results: Path, protocol: str, method: str, seed: int) -> Path:
+    return results / "eval" / protocol / method / f"seed{seed}"
+
+
+def cost(results: Path) -> Path:
+    return results / "cost"

@@ -1,0 +1,35 @@
+"""Weights that exist already, in this project's form: the teacher's checkpoint, an imported row."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from burn.artifacts import file_hash, read_json
+from burn.errors import UserError
+from burn.networks import build
+from burn.places import METRICS, WEIGHTS
+
+
+def existing(path: str, sha256: str | None, key: str) -> tuple[dict[str, dict[str, Tensor]], dict]:
+    """(state dicts by network name, config of the extractor) of an artifact's weights.safetensors.
+
+    Args:
+        sha256: of the file, or None if any will do.
+        key: the section of params.yaml that named the file, for messages.
+
+    Raises UserError: no such file, another one than `sha256` says, or a released file that has not
+    been imported.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"{key}.checkpoint: found {path!r}; expected a file")
+    if file.name != WEIGHTS:
+        raise UserError(
+            f"{key}.checkpoint: found {path!r}; expected a {WEIGHTS} (python -m burn "
+            f"import-checkpoint --input {path} --out FOLDER makes one)"
+        )
+    if sha256 is not None and (found := file_hash(file)) != sha256:
+        raise UserError(f"{key}.sha256: found {found} for {path}; expected {sha256}")
+    metrics: dict[str, Any] = read_json(file.parent / METRICS)
+    return build.read_weights(file.parent), metrics["network"]

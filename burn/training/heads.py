@@ -1,0 +1,99 @@
+"""What goes with a feature extractor during pretraining: heads, momentum copies, a queue of keys."""
+
+import copy
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from burn.training.distributed import world
+
+
+def classifier(dim: int, outputs: int = 2000, hidden: int = 2000) -> nn.Sequential:
+    """BURN's classifiers l and g: Linear - BN - ReLU - Linear, (N, dim) -> (N, outputs).
+
+    Linear layers start from Kaiming's normal initialisation (the released recipe).
+    """
+    head = nn.Sequential(
+        nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+    )
+    for layer in (head[0], head[3]):
+        nn.init.kaiming_normal_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return head
+
+
+def mlp(dim: int, outputs: int = 128, hidden: int | None = None, norm: bool = False):
+    """MoCo v2's and S2-BNN's projection: Linear - ReLU - Linear, (N, dim) -> (N, outputs).
+
+    hidden: width in between, `dim` if None. norm: batch norm after both linear layers, which
+    neither recipe has (MoCo v3 does): without it the outputs of a fresh network all point one
+    way, and a contrastive run of a few thousand updates is over before they have come apart.
+    """
+    hidden = hidden or dim
+    if not norm:
+        return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+    return nn.Sequential(
+        nn.Linear(dim, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, outputs),
+        nn.BatchNorm1d(outputs, affine=False),
+    )
+
+
+def mlp_like(weights: dict[str, Tensor]) -> nn.Sequential:
+    """An `mlp` that the state dict `weights` fits, filled from it."""
+    norm = "1.running_mean" in weights
+    hidden, dim = weights["0.weight"].shape
+    head = mlp(dim, len(weights["3.bias" if norm else "2.bias"]), hidden, norm)
+    head.load_state_dict(weights)
+    return head
+
+
+def frozen_copies(networks: Iterable[nn.Module]) -> nn.ModuleList:
+    """Copies that no gradient trains, for `follow`."""
+    return nn.ModuleList(copy.deepcopy(n) for n in networks).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(slow: nn.Module, fast: nn.Module, momentum: float) -> None:
+    """Move `slow` towards `fast`, parameters and running statistics: s = m s + (1 - m) f.
+
+    With the running statistics (EMAN, Cai et al., CVPR 2021) `slow` can be used in eval mode.
+    """
+    for a, b in zip(slow.state_dict().values(), fast.state_dict().values(), strict=True):
+        if a.is_floating_point():
+            a.lerp_(b, 1 - momentum)
+
+
+class Queue(nn.Module):
+    """The last `size` keys of all processes, (size, dim), L2-normalised; the oldest give way.
+
+    It starts with random keys. A push of more than `size` keys is refused where parameters are.
+    """
+
+    def __init__(self, size: int, dim: int):
+        super().__init__()
+        self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))
+        self.register_buffer("at", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def push(self, keys: Tensor) -> None:
+        """Put the (N, dim) keys of every process in the place of the oldest."""
+        keys = _gather(keys.detach())
+        size = len(self.keys)
+        rows = (self.at + torch.arange(len(keys), device=keys.device)) % size
+        self.keys[rows] = keys.to(self.keys.dtype)
+        self.at.add_(len(keys)).remainder_(size)
+
+
+def _gather(keys: Tensor) -> Tensor:
+    """The keys of all processes, so that every queue holds the same."""
+    _, size = world()
+    if size == 1:
+        return keys
+    parts = [torch.empty_like(keys) for _ in range(size)]
+    torch.distributed.all_gather(parts, keys.contiguous())
+    return torch.cat(parts)
