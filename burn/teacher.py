@@ -17,7 +17,7 @@ from burn.machine import setup
 from burn.networks import build
 from burn.places import CHECKPOINT, TENSORS, WEIGHTS
 from burn.training.distributed import world
-from burn.training.existing import existing
+from burn.training.existing import existing, identified
 from burn.training.fit import fit
 from burn.training.heads import mlp_like
 from burn.training.method import Context
@@ -34,7 +34,10 @@ def pretrain_teacher(settings: dict[str, Any], seed: int, code: Path, data: Path
         data: artifact folder of the data set to train on.
     """
     cfg: Teacher = settings["teacher"]
-    inputs = [code, data / TENSORS] if cfg.checkpoint is None else [Path(cfg.checkpoint)]
+    if cfg.checkpoint is None:
+        inputs = [code, data / TENSORS]
+    else:
+        inputs = [identified(cfg.checkpoint, cfg.sha256, "teacher")]
     with artifact(out, "teacher", settings, inputs, seed=seed) as work:
         device = setup(machine)
         torch.manual_seed(seed)
@@ -58,19 +61,19 @@ def _trained(settings, seed, code, data, device, machine, work: Work):
     cfg: Teacher = settings["teacher"]
     module, source = load_code(code), open_data(data)
     recipe = check_section("params.yaml", "teacher.recipe", module.Recipe, cfg.recipe)
+    split, network = source.split("train"), build.network(cfg.network.model_dump())
+    facts = {"imported": False, "epochs": cfg.epochs, "train_images": len(split)}
+    if cfg.epochs == 0:  # as initialised
+        method = module.Method(recipe, Context(network, None, len(source.classes), 0))
+        return method.networks, {"updates": 0, "images_seen": 0, "collapsed": False} | facts
     augment = Augment.model_validate(settings["augment"].model_dump() | recipe.augment)
-    split, (rank, processes) = source.split("train"), world()
+    small, (rank, processes) = module.Method.small_views(recipe, augment), world()
     loader = Loader(split, augment, cfg.train.batch, module.Method.views, seed, device,
-                    machine.workers, rank, processes,
-                    module.Method.small_views(recipe, augment))  # fmt: skip
-    network = build.network(cfg.network.model_dump())
+                    machine.workers, rank, processes, small)  # fmt: skip
     steps = cfg.epochs * loader.steps
     method = module.Method(recipe, Context(network, None, len(source.classes), steps))
-    result: dict[str, Any] = {"updates": 0, "images_seen": 0, "collapsed": False}
-    if cfg.epochs:
-        result = fit(method, loader, cfg.train, cfg.epochs, work)
-        work.path(CHECKPOINT).unlink(missing_ok=True)
-    facts = {"imported": False, "epochs": cfg.epochs, "train_images": len(split)}
+    result = fit(method, loader, cfg.train, cfg.epochs, work)
+    work.path(CHECKPOINT).unlink(missing_ok=True)
     return method.networks, result | facts
 
 

@@ -18,9 +18,9 @@ from burn import artifacts
 from burn.artifacts import artifact, file_hash, read_json, write_json
 from burn.errors import UserError
 from burn.experiment.reading import load
-from burn.experiment.reads import view
+from burn.experiment.reads import settings
 
-VIEW = {"batch": 3, "lr": 0.1}
+READ = {"batch": 3, "lr": 0.1}
 
 # A step that leaves a file, says so, and then does what its second argument says.
 STEP = """
@@ -45,7 +45,7 @@ def step(out: Path, then: str) -> subprocess.Popen:
 
 def make(out: Path, metrics=None, **changes) -> list[str]:
     """Make an artifact; returns what a killed step had left for it."""
-    with artifact(out, **{"step": "step", "view": VIEW, **changes}) as work:
+    with artifact(out, **{"step": "step", "settings": READ, **changes}) as work:
         found = sorted(os.listdir(work.dir))
         work.metrics = metrics or {}
     return found
@@ -65,8 +65,10 @@ def test_a_killed_step_leaves_no_folder_and_keeps_its_work(tmp_path, then):
     assert os.listdir(out.parent) == ["out"]
 
 
-@pytest.mark.parametrize("changes", [{"view": {**VIEW, "lr": 0.2}}, {"seed": 1}, {"step": "other"}])
-def test_work_left_by_another_view_is_emptied(tmp_path, changes):
+@pytest.mark.parametrize(
+    "changes", [{"settings": {**READ, "lr": 0.2}}, {"seed": 1}, {"step": "other"}]
+)
+def test_work_left_by_other_settings_is_emptied(tmp_path, changes):
     step(tmp_path / "out", "os._exit(1)").communicate()
     assert make(tmp_path / "out", **changes) == ["identity.json"]
 
@@ -75,7 +77,7 @@ def test_work_left_by_another_input_is_emptied(tmp_path):
     source, out = tmp_path / "input", tmp_path / "out"
 
     def killed():
-        with pytest.raises(KeyboardInterrupt), artifact(out, "step", VIEW, [source]) as work:
+        with pytest.raises(KeyboardInterrupt), artifact(out, "step", READ, [source]) as work:
             work.path("half").touch()
             raise KeyboardInterrupt
 
@@ -108,7 +110,7 @@ def test_a_new_artifact_replaces_the_older_one_whole(tmp_path):
     out = tmp_path / "out"
     make(out, {"top1": 1})
     (out / "left over").touch()
-    with artifact(out, "step", VIEW) as work:
+    with artifact(out, "step", READ) as work:
         assert read_json(out / "metrics.json") == {"top1": 1}  # readable until the new one is done
         work.metrics = {"top1": 2}
     assert sorted(os.listdir(out)) == ["metrics.json", "provenance.json"]
@@ -132,7 +134,7 @@ def test_metrics_are_sorted_and_the_same_from_the_same_work(tmp_path):
 
 def test_provenance_says_where_an_artifact_came_from(tmp_path):
     params = load(graphs.ROOT / "params.yaml")
-    seen = view(params, "pretrain", method="burn", stage="real")
+    seen = settings(params, "pretrain", method="burn", stage="real")
     with artifact(tmp_path / "out", "pretrain", seen, seed=7) as work:
         work.metrics = {"top1": 1}
     found = json.loads((tmp_path / "out" / "provenance.json").read_text())
@@ -163,7 +165,7 @@ def test_results_of_a_run_are_no_change_of_the_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(artifacts, "__file__", str(folder / "burn" / "artifacts.py"))
     (folder / "results" / "table.md").write_text("new")
     assert re.fullmatch(r"[0-9a-f]{40}", artifacts._commit())
-    (folder / "burn" / "losses.py").write_text("")
+    (folder / "burn" / "steps.py").write_text("")
     assert re.fullmatch(r"[0-9a-f]{40}\+changes", artifacts._commit())
 
 
@@ -176,7 +178,7 @@ def test_commit_where_there_is_no_git(tmp_path, monkeypatch):
 
 def test_other_processes_of_a_run_write_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    with artifact(tmp_path / "out", "step", VIEW) as work:
+    with artifact(tmp_path / "out", "step", READ) as work:
         assert work.dir == tmp_path / ".out.partial"  # where the first one's checkpoint is
     assert os.listdir(tmp_path) == []
 

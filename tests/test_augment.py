@@ -13,8 +13,8 @@ from torchvision.io import ImageReadMode, decode_image, read_file
 from torchvision.transforms import transforms as v1
 from torchvision.transforms.v2 import functional as tv
 
-from burn.data import augment
 from burn.experiment.schema import Augment
+from burn.images import augment
 
 BICUBIC = tv.InterpolationMode.BICUBIC
 ADJUST = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)

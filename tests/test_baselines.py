@@ -15,14 +15,14 @@ from burn.experiment.schema import Augment, Machine, Student, Train
 from burn.images.augment import photometric
 from burn.images.loader import Loader
 from burn.images.store import Split, Streamed
-from burn.methods import byol, mocov2_tuned, swav
+from burn.methods import byol, mocov2, swav
 from burn.networks import build
 from burn.pretrain import pretrain
 from burn.training.method import Context
 
 CPU, TOTAL = torch.device("cpu"), 10  # steps of the pretended stage
 TINY = {
-    mocov2_tuned: {"embedding": 16, "queue": 32},
+    mocov2: {"embedding": 16, "queue": 32},
     byol: {"embedding": 16, "hidden": 24},
     swav: {"embedding": 16, "hidden": 24, "prototypes": 6},
 }
@@ -109,7 +109,7 @@ def test_the_loss_is_taken_in_single_precision(module, precision):
 
 @pytest.mark.parametrize("temperature", [0.2, 0.5])
 def test_moco_is_infonce_on_the_binary_student(temperature):
-    method, batch = make(mocov2_tuned, temperature=temperature), views()
+    method, batch = make(mocov2, temperature=temperature), views()
     n, (key_network, key_head) = method.networks, method.helpers["key"]
     negatives = method.helpers["queue"].keys.double().numpy().copy()
     out = method.step(batch, None, 0)
@@ -124,7 +124,7 @@ def test_moco_is_infonce_on_the_binary_student(temperature):
 
 
 def test_the_queue_holds_the_keys_of_the_last_steps():
-    method = make(mocov2_tuned, queue=20)
+    method = make(mocov2, queue=20)
     start, keys = method.helpers["queue"].keys.clone(), []
     for step in range(3):
         keys.append(method.step(views(), None, step).targets)
@@ -136,7 +136,7 @@ def test_the_queue_holds_the_keys_of_the_last_steps():
 
 @pytest.mark.parametrize("norm", [True, False])
 def test_the_key_encoder_is_a_moving_average_statistics_included(norm):
-    method = make(mocov2_tuned, momentum=0.75, norm=norm)
+    method = make(mocov2, momentum=0.75, norm=norm)
     slow = {k: v.double() for k, v in method.helpers["key"].state_dict().items()}
     for step in range(2):
         method.step(views(), None, step).loss.backward()
@@ -401,7 +401,7 @@ def test_a_stage_begins_with_what_the_one_before_left(module, data, tmp_path):
     left = load_file(first / "weights.safetensors")
     stage(module, data, tmp_path / "b", "binary", first, epochs=1)
     begun = torch.load(tmp_path / "b" / "begun.pt")
-    networks = {"mocov2_tuned": ("network", "head"), "byol": ("network", "projector", "predictor"),
+    networks = {"mocov2": ("network", "head"), "byol": ("network", "projector", "predictor"),
                 "swav": ("network", "projector", "prototypes")}[module.__name__.split(".")[-1]]  # fmt: skip
     assert {key.partition(".")[0] for key in left} == set(networks)
     assert all(torch.equal(begun[n][k], left[f"{n}.{k}"]) for n in networks for k in begun[n])
@@ -417,11 +417,11 @@ def test_a_stage_begins_with_what_the_one_before_left(module, data, tmp_path):
 @pytest.mark.parametrize(
     ("module", "recipe"),
     [
-        (mocov2_tuned, {"queue": 40}),
+        (mocov2, {"queue": 40}),
         (byol, {}),
         (swav, {"queue": 40, "small_crops": 1, "freeze": 0.6}),  # still frozen at the checkpoint
     ],
-    ids=["mocov2_tuned", "byol", "swav"],
+    ids=["mocov2", "byol", "swav"],
 )
 def test_a_stopped_stage_ends_in_the_same_bits(module, recipe, data, tmp_path, capsys):
     folder = tmp_path / "a"
@@ -451,7 +451,7 @@ from burn.images.loader import Loader
 from burn.images.store import Split
 from burn.machine import setup
 from burn.training.distributed import world
-from burn.methods import byol, mocov2_tuned, swav
+from burn.methods import byol, mocov2, swav
 from burn.training.method import Context
 from burn.experiment.schema import Augment, Machine, Train
 from burn.training.fit import fit
@@ -461,7 +461,7 @@ images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8,
                        generator=torch.Generator().manual_seed(0))
 augment = Augment(size=32)
 for module, recipe in (
-    (mocov2_tuned, dict(embedding=8, queue=21)), (byol, dict(embedding=8, hidden=8)),
+    (mocov2, dict(embedding=8, queue=21)), (byol, dict(embedding=8, hidden=8)),
     (swav, dict(embedding=8, hidden=8, prototypes=6, queue=17, queue_from=0.0, freeze=0.4,
                 small_crops=1)),
 ):
@@ -502,8 +502,10 @@ def test_two_processes_hold_the_same(tmp_path):
 
 
 def test_lightly_is_imported_only_to_train():
-    check = "import sys, burn.params as p; p.load('params.yaml'); import burn.__main__; "
-    check += "import burn.methods.swav, burn.methods.byol, burn.methods.mocov2_tuned; "
+    check = (
+        "import sys, burn.experiment.reading as p; p.load('params.yaml'); import burn.__main__; "
+    )
+    check += "import burn.methods.swav, burn.methods.byol, burn.methods.mocov2; "
     check += "print([m for m in ('torch', 'lightly') if m in sys.modules])"
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True)

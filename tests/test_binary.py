@@ -6,6 +6,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+from burn.experiment.schema import STAGES
 from burn.networks import binary
 from burn.networks.binary import BinaryConv2d, binary_weight, set_precision, shifted_sign
 from burn.networks.reactnet import Block, ReActNet, RPReLU
@@ -142,7 +143,7 @@ def conv_and_input(kernel, stride, outputs, precision, gradient, channels_last=F
 
 
 @pytest.mark.parametrize("gradient", binary.GRADIENTS)
-@pytest.mark.parametrize("precision", binary.PRECISIONS)
+@pytest.mark.parametrize("precision", STAGES)
 @pytest.mark.parametrize(("kernel", "stride", "outputs"), CONVS)
 @pytest.mark.parametrize("mixed", [False, True])
 def test_convolution_equals_the_plain_formula(kernel, stride, outputs, precision, gradient, mixed):
@@ -208,7 +209,7 @@ def test_the_gradient_on_a_single_pixel_is_whole(precision):
 
 def test_set_precision():
     network = nn.Sequential(BinaryConv2d(2, 3), nn.Sequential(BinaryConv2d(2, 1)))
-    for precision in binary.PRECISIONS:
+    for precision in STAGES:
         assert set_precision(network, precision) is network
         assert [network[0].precision, network[1][0].precision] == [precision] * 2
         levels = len(network[0].effective_weight()[0].unique())
@@ -219,7 +220,7 @@ def test_set_precision():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("gradient", binary.GRADIENTS)
-@pytest.mark.parametrize("precision", binary.PRECISIONS)
+@pytest.mark.parametrize("precision", STAGES)
 def test_convolution_on_a_gpu(precision, gradient):
     conv, x = conv_and_input(3, 1, 1, precision, gradient)
     expected = conv(x)
@@ -287,7 +288,7 @@ def plain_block(block, x, stride, c, out, precision, gradient):
     return plain_rprelu(torch.cat(banks, 1), block.act1)
 
 
-@pytest.mark.parametrize("precision", binary.PRECISIONS)
+@pytest.mark.parametrize("precision", STAGES)
 @pytest.mark.parametrize(("stride", "out"), [(1, 4), (1, 8), (2, 8)])
 def test_block_equals_a_plain_transcription(stride, out, precision):
     block = randomise(Block(4, out, stride, "clipped")).double()  # no sign flips by rounding

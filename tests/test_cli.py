@@ -34,13 +34,12 @@ TINY = {
     "machine": {"device": "cpu", "threads": 1, "workers": 0},
     "data": {"sets": {"imagenet": {"size": 32, "classes": 4, "train": 80, "test": 16}}},
     "student": {"stem": "imagenet"},
-    "train": {**QUICK, "precision": "bf16"},
+    "train": {**QUICK, "precision": "auto"},
     "teacher": {
         "network": {"width": 0.25},
         "train": QUICK,
         "epochs": 9,
-        "queue": 64,
-        "embedding": 16,
+        "recipe": {"queue": 64, "embedding": 16},
     },
     "methods": {
         "standalone": {"supervised": {"epochs": STAGES}},
@@ -89,8 +88,8 @@ def ground(tmp_path_factory) -> SimpleNamespace:
 
 
 def teacher(ground, out, params=None) -> list:
-    return ["teacher", "--params", params or ground.params, "--seed", 0, "--data", ground.data,
-            "--out", out]  # fmt: skip
+    return ["teacher", "--params", params or ground.params, "--seed", 0, "--code", METHODS / "mocov2.py",
+            "--data", ground.data, "--out", out]  # fmt: skip
 
 
 def pretrain(ground, out, method="supervised", stage="binary", code=None, params=None, **more):
@@ -168,13 +167,13 @@ def test_missing_inputs_are_named_and_nothing_is_written(ground, tmp_path, capsy
 
 def test_an_init_of_another_shape_is_refused(ground, tmp_path, capsys):
     for width in (0.25, 0.5):
-        epochs = {"real": 0, "binact": 0, "binary": 0}
+        epochs = {"real": 0, "binact": 0, "binary": 1}
         changes = {"methods": {"standalone": {"supervised": {"epochs": epochs}}}}
         params = write(tmp_path, merge(changes, {"student": {"width": width}}))
         assert call(*pretrain(ground, tmp_path / str(width), params=params)) == 0
     words = pretrain(ground, tmp_path / "out", init=tmp_path / "0.5")
     assert call(*words) == 2
-    assert "0.5/weights.safetensors: network is of another shape" in error_of(capsys)
+    assert "0.5/weights.safetensors: network: tensors do not fit the network: " in error_of(capsys)
     (tmp_path / "0.5" / "weights.safetensors").unlink()
     save_file({"other.weight": torch.ones(1)}, tmp_path / "0.5" / "weights.safetensors")
     assert call(*words) == 2
@@ -372,11 +371,15 @@ def official(folder: Path) -> tuple[Path, torch.nn.Module]:
 
 def test_an_official_checkpoint_becomes_the_teacher(ground, tmp_path, capsys):
     path, network = official(tmp_path)
-    right = hashlib.sha256(path.read_bytes()).hexdigest()
-    plan = {"arch": "resnet50", "width": 1.0, "stem": "imagenet"}
-    given = {"checkpoint": str(path), "network": plan, "sha256": right}
-    params = write(tmp_path, {"teacher": given})
-    out = tmp_path / "teacher"
+    assert call("import-checkpoint", "--input", path, "--out", tmp_path / "moco") == 0
+    overlay = yaml.safe_load((tmp_path / "moco" / "overlay.yaml").read_text())
+    given = overlay["teacher"]
+    weights = tmp_path / "moco" / "weights.safetensors"
+    assert given["checkpoint"] == str(weights)
+    assert given["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    plan, out = given["network"], tmp_path / "teacher"
+    assert plan == {"arch": "resnet50", "width": 1.0, "stem": "imagenet"}
+    params = write(tmp_path, overlay)
     assert call(*teacher(ground, out, params)) == 0
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -388,8 +391,11 @@ def test_an_official_checkpoint_becomes_the_teacher(ground, tmp_path, capsys):
 
     wrong = {
         "teacher.sha256: found ": {"sha256": "0" * 64},
-        "mis-shaped (encoder_q.conv1.weight [64, 3, 7, 7], expected [32, 3, 7, 7]; ": {
+        "mis-shaped (conv1.weight (64, 3, 7, 7), expected (32, 3, 7, 7))": {
             "network": {**plan, "width": 0.5}
+        },
+        f"{path}'; expected a weights.safetensors (python -m burn import-checkpoint --input": {
+            "checkpoint": str(path)
         },
         f"teacher.checkpoint: found '{tmp_path}/gone'": {"checkpoint": f"{tmp_path}/gone"},
     }
@@ -411,7 +417,7 @@ def test_checkpoints_that_cannot_be_trusted_or_used_are_refused(ground, tmp_path
     bad = {
         "bomb.pt": ("refused: found io.open in it", {"state_dict": Bomb()}),
         "raw.pt": ("refused: found io.open in it", None),
-        "other.pt": ("found no state_dict; expected MoCo v2 checkpoint", {"weights": {}}),
+        "other.pt": ("found no state_dict; expected BURN training checkpoint", {"weights": {}}),
         "v1.pt": ("2 extra (encoder_q.fc.weight; encoder_q.fc.bias)", {"state_dict": v1}),
     }
     for name, (message, content) in bad.items():
@@ -420,10 +426,9 @@ def test_checkpoints_that_cannot_be_trusted_or_used_are_refused(ground, tmp_path
             path.write_bytes(pickle.dumps(Bomb(), protocol=2))
         else:
             torch.save(content, path)
-        params = write(tmp_path, {"teacher": {"checkpoint": str(path)}})
-        assert call(*teacher(ground, tmp_path / "out", params)) == 2
-        found = error_of(capsys)
-        assert found.startswith(f"teacher.checkpoint: {path}: ") and message in found
+        assert call("import-checkpoint", "--input", path, "--out", tmp_path / "out") == 2
+        said = error_of(capsys)
+        assert said.startswith(f"{path}: ") and message in said
     assert not (tmp_path / "exploded").exists() and not (tmp_path / "out").exists()
 
 

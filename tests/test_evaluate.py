@@ -13,7 +13,7 @@ from burn.errors import UserError
 from burn.evaluate import evaluate, write_protocol
 from burn.experiment.overlay import merge
 from burn.experiment.reading import load, parse
-from burn.experiment.reads import plain, view
+from burn.experiment.reads import plain, settings
 from burn.experiment.schema import Machine
 from burn.networks import build
 
@@ -33,9 +33,9 @@ def ground(tmp_path, monkeypatch):
     }
     params = parse(merge(plain(load("params.yaml")), changes))
     data, protocol = tmp_path / "data", tmp_path / "linear-imagenet"
-    prepare("imagenet", view(params, "prepare", dataset="imagenet"), data)
+    prepare("imagenet", settings(params, "prepare", dataset="imagenet"), data)
     code = graphs.ROOT / "burn" / "tasks" / "linear.py"
-    read = view(params, "protocol", protocol="linear-imagenet")
+    read = settings(params, "protocol", protocol="linear-imagenet")
     write_protocol(read, "linear-imagenet", code, data, protocol)
     network = build.network({"arch": "reactnet", "width": 0.25, "neck": False})
     for stage in STAGES:
@@ -126,7 +126,7 @@ def test_a_protocol_has_the_tasks_options_and_its_own(tmp_path, monkeypatch):
     (tmp_path / "data" / "metrics.json").write_text(json.dumps(facts))
     code, fractions = graphs.ROOT / "burn" / "tasks" / "semi.py", {}
     for name in protocols:
-        read = view(params, "protocol", protocol=name)
+        read = settings(params, "protocol", protocol=name)
         write_protocol(read, name, code, tmp_path / "data", tmp_path / name)
         entry = json.loads((tmp_path / name / "protocol.json").read_text())
         fractions[name] = entry["options"]["fraction"], entry["stages"], entry["options"]["batch"]
@@ -146,7 +146,7 @@ def test_a_protocol_is_refused_where_the_set_has_not_what_its_task_needs(
 ):
     monkeypatch.chdir(graphs.ROOT)
     protocol = {"mine": {"task": task, "dataset": "imagenet"}}
-    read = view(
+    read = settings(
         parse(merge(plain(load("params.yaml")), {"protocols": protocol})),
         "protocol",
         protocol="mine",

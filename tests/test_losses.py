@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from burn.experiment.schema import Teacher, Train
+from burn.methods.mocov2 import Method as MoCo
+from burn.methods.mocov2 import Recipe
 from burn.networks import build
-from burn.teacher import MoCo
 from burn.training import collapse
 from burn.training.heads import Queue
 from burn.training.losses import balance, burn_loss, kl, similarity, sinkhorn
@@ -234,10 +234,11 @@ def test_the_verdict_on_outputs():
 
 def moco(momentum=0.5, queue=20) -> MoCo:
     network = {"arch": "resnet18", "width": 0.125, "stem": "half"}
-    cfg = Teacher(network=network, train=Train(), queue=queue, momentum=momentum,
-                  temperature=0.2, embedding=8, norm=True)  # fmt: skip
+    recipe = Recipe(queue=queue, momentum=momentum, embedding=8)
     torch.manual_seed(2)
-    return MoCo(cfg, Context(build.network(network), None, 5, 10))
+    method = MoCo(recipe, Context(build.network(network), None, 5, 10))
+    method.begin()
+    return method
 
 
 def test_queue_holds_the_last_keys():

@@ -6,8 +6,10 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from burn import params
 from burn.artifacts import read_json
+from burn.experiment.overlay import merge
+from burn.experiment.reading import parse
+from burn.experiment.reads import settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,8 +24,8 @@ def paper(tmp_path, **changes):
         "methods": {"distilled": {"burn": {"epochs": {"binact": 1}}}},
     }
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
-    raw = params.merge(raw, yaml.safe_load((ROOT / "presets" / "paper.yaml").read_text()))
-    return params.parse(params.merge(raw, small))
+    raw = merge(raw, yaml.safe_load((ROOT / "presets" / "paper.yaml").read_text()))
+    return parse(merge(raw, small))
 
 
 def photos(folder: Path, split: str, seed: int) -> None:
@@ -44,11 +46,13 @@ def test_one_update_at_full_size(tmp_path, monkeypatch):
     photos(tmp_path / "raw" / "imagenet", "train", 0)
     photos(tmp_path / "raw" / "imagenet", "val", 1)
     data, teacher, out = tmp_path / "data", tmp_path / "teacher", tmp_path / "binact"
-    prepare("imagenet", params.view(p, "prepare", dataset="imagenet"), data)
-    pretrain_teacher(params.view(p, "teacher"), 0, data, teacher, p.machine)
-    view = params.view(p, "pretrain", method="burn", stage="binact")
+    prepare("imagenet", settings(p, "prepare", dataset="imagenet"), data)
+    pretrain_teacher(
+        settings(p, "teacher"), 0, ROOT / "burn/methods/mocov2.py", data, teacher, p.machine
+    )
+    read = settings(p, "pretrain", method="burn", stage="binact")
     code = ROOT / "burn" / "methods" / "burn.py"
-    pretrain(view, "burn", "binact", 0, code, data, teacher, None, out, p.machine)
+    pretrain(read, "burn", "binact", 0, code, data, teacher, None, out, p.machine)
     metrics = read_json(out / "metrics.json")
     assert metrics["updates"] == 1 and metrics["images_seen"] == 2
     assert np.isfinite(metrics["loss"])

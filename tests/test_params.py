@@ -10,11 +10,11 @@ import graphs
 import pytest
 import yaml
 
-from burn import overlay, params
 from burn.errors import UserError
-from burn.experiment.overlay import merge
+from burn.experiment import plugins
+from burn.experiment.overlay import apply, merge
 from burn.experiment.reading import load, parse
-from burn.experiment.reads import plain, view
+from burn.experiment.reads import READS, plain, settings
 from burn.experiment.schema import Augment
 
 FILE = graphs.ROOT / "params.yaml"
@@ -61,11 +61,15 @@ REFUSED = [
     ("augment.blur", [2.0, 0.1], "augment.blur", "[2.0, 0.1]", "two values in rising order"),
     ("augment.crop", [0.5], "augment.crop", "[0.5]", "at least 2 items"),
     ("augment.jitter", [1, 1, 1, 0.6], "augment.jitter", "[1, 1, 1, 0.6]", "at most 0.5"),
-    ("teacher.augment", {"crpo": 1}, "teacher.augment.crpo", "unknown key", "size, crop, flip"),
+    ("teacher.recipe.augment", {"crpo": 1}, "teacher.recipe.augment.crpo", "unknown key", "size, crop, flip"),
+    ("teacher.method", "dino", "teacher.method", "'dino'", "burn, byol, "),
+    ("teacher.method", "s2bnn", "teacher.method", "'s2bnn'", "trains and needs no teacher itself"),
+    ("teacher.method", "random", "teacher.method", "'random'", "a method that trains"),
+    ("teacher.recipe.train", {"lr": 1.0}, "teacher.recipe.train", "{'lr': 1.0}", "teacher.train"),
     ("teacher.sha256", "ab", "teacher.sha256", "'ab'", "match pattern"),
-    ("teacher.queue", 63, "teacher.queue", "63", "at least the 64 images of a step (train.batch x"),
-    ("teacher.train.batch", 1025, "teacher.queue", "1024", "at least the 1025 images of a step"),
-    ("machine.gpus", 17, "teacher.queue", "1024", "at least the 1088 images of a step"),
+    ("teacher.recipe.queue", 63, "teacher.recipe.queue", "63", "at least the 64 images of a step (train.batch x"),
+    ("teacher.train.batch", 1025, "teacher.recipe.queue", "1024", "at least the 1025 images of a step"),
+    ("machine.gpus", 17, "teacher.recipe.queue", "1024", "at least the 1088 images of a step"),
     ("teacher.network.arch", "reactnet", "teacher.network.arch", "'reactnet'", "'resnet50'"),
     ("student.stem", "half", "student.stem", "'half'", "'imagenet' or 'small'"),
     ("data.sets.mnist", {}, "data.sets.mnist.source", "'synthetic'", f"folder (synthetic ones are {DATASETS})"),
@@ -92,6 +96,9 @@ REFUSED = [
     (BURN + "file", "brun", BURN + "file", "'brun'", "burn, "),
     (BURN + "file", "base", BURN + "file", "'base'", "burn, "),
     (BURN + "epochs.reel", 1, BURN + "epochs.reel", "unknown key", "real, binact, binary"),
+    (BURN + "epochs", {"real": 0, "binact": 0, "binary": 0}, BURN + "epochs", "0 in every stage", "one that trains"),
+    (STANDALONE + "mine", {"file": "s2bnn", "epochs": {"binary": 1}}, STANDALONE + "mine.file",
+     "'s2bnn'", "under methods.distilled"),
     (BURN + "recipe.temprature", 1, BURN + "recipe.temprature", "unknown key", RECIPE),
     (BURN + "recipe.target", "moved", BURN + "recipe.target", "'moved'", "'joint', 'frozen'"),
     (BURN + "recipe.train", {"lrr": 1}, BURN + "recipe.train.lrr", "unknown key", "batch, accum"),
@@ -162,12 +169,12 @@ def test_the_largest_hue_is_half_a_turn():
 
 
 def test_somebodys_broken_method_file_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(params, "available", lambda package: ["mine"])
+    monkeypatch.setattr(plugins, "available", lambda package: ["mine"])
     with pytest.raises(UserError, match=r"^burn/methods/mine.py: found ModuleNotFoundError: "):
-        params.recipe_model("methods", "mine", "Recipe")
-    monkeypatch.setattr(params, "available", lambda package: ["base"])
-    with pytest.raises(UserError, match=r"base.py: found AttributeError.*a class Options"):
-        params.recipe_model("tasks", "base", "Options")
+        plugins.recipe_model("methods", "mine", "Recipe")
+    monkeypatch.setattr(plugins, "available", lambda package: ["random"])
+    with pytest.raises(UserError, match=r"random.py: found AttributeError.*a class Options"):
+        plugins.recipe_model("methods", "random", "Options")
 
 
 # -- what steps see ------------------------------------------------------------------------------
@@ -176,24 +183,24 @@ NAMES = {"dataset": "imagenet", "method": "burn", "stage": "binact", "protocol":
 NAMES |= {"family": "distilled", "task": "linear"}
 
 
-@pytest.mark.parametrize("step", params.READS)
+@pytest.mark.parametrize("step", READS)
 def test_a_step_sees_what_reads_lists_and_nothing_else(step):
     asked = {k: v for k, v in NAMES.items() if k not in ("family", "task")}
     expected = {}
-    for short, key in params.READS[step].items():
+    for short, key in READS[step].items():
         expected[short] = BASE
         for part in key.format(**NAMES).split("."):
             expected[short] = expected[short][part]
-    assert plain(view(parse(BASE), step, **asked)) == expected
+    assert plain(settings(parse(BASE), step, **asked)) == expected
 
 
 def test_names_that_params_do_not_have_are_refused_with_those_they_have():
     known = ", ".join([*BASE["methods"]["standalone"], *BASE["methods"]["distilled"]])
     with pytest.raises(UserError) as error:
-        view(parse(BASE), "pretrain", method="bern", stage="real")
+        settings(parse(BASE), "pretrain", method="bern", stage="real")
     assert str(error.value) == f"--method: found 'bern'; allowed: {known}"
     with pytest.raises(UserError, match=r"^--protocol: found 'x'; allowed: linear-imagenet, "):
-        view(parse(BASE), "protocol", protocol="x")
+        settings(parse(BASE), "protocol", protocol="x")
 
 
 def test_merge_replaces_lists_and_leaves_its_arguments_alone():
@@ -238,7 +245,7 @@ def test_presets_are_valid(preset):
 
 
 def test_reading_parameters_imports_no_torch_and_is_quick():
-    code = "import sys, burn.__main__, burn.params as p; p.load('params.yaml')"
+    code = "import sys, burn.__main__, burn.experiment.reading as p; p.load('params.yaml')"
     code += "; print([m for m in ('torch', 'torchvision', 'numpy') if m in sys.modules])"
     began = time.monotonic()
     done = subprocess.run(
@@ -255,7 +262,7 @@ def use(folder: Path, changes) -> str:
     """params.yaml after `changes` were written into a copy of it."""
     (folder / "params.yaml").write_text(FILE.read_text())
     (folder / "overlay.yaml").write_text(yaml.safe_dump(changes))
-    overlay.apply(folder / "params.yaml", folder / "overlay.yaml")
+    apply(folder / "params.yaml", folder / "overlay.yaml")
     return (folder / "params.yaml").read_text()
 
 

@@ -4,6 +4,7 @@ import collections
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import graphs
@@ -19,8 +20,10 @@ from burn.artifacts import file_hash
 from burn.errors import UserError
 from burn.experiment.overlay import merge
 from burn.experiment.reading import load, parse
-from burn.experiment.reads import plain, text, view
+from burn.experiment.reads import plain, settings, text
 from burn.networks import build
+from burn.released.layouts import LAYOUTS
+from burn.released.read import read
 
 STEM = 8  # channels of the reduced ReActNet, a quarter of the published one
 DIM = 32 * STEM
@@ -178,11 +181,13 @@ def test_an_import_is_an_artifact_folder(nets, file, tmp_path, kind, capsys):
     params = parse(merge(plain(load(graphs.ROOT / "params.yaml")), overlay))
     if kind in TEACHERS:
         assert metrics["precision"] == "fp" and metrics["stage"] == "teacher"
-        assert params.teacher.sha256 == metrics["sha256"]
+        assert params.teacher.sha256 == file_hash(out / "weights.safetensors")
+        assert params.teacher.checkpoint == str(out / "weights.safetensors")
         assert params.teacher.network.model_dump() == metrics["network"]
     else:
         row = params.methods.standalone["their_net"]
-        assert row.recipe["checkpoint"] == str(path)
+        assert row.recipe["checkpoint"] == str(out / "weights.safetensors")
+        assert row.recipe["sha256"] == file_hash(out / "weights.safetensors")
         assert row.recipe["precision"] == metrics["precision"] == "binary"
 
 
@@ -203,7 +208,7 @@ def test_heads_and_classifiers_come_along(nets, file, tmp_path):
         "moco": {"head": (nets["h"].fc, x[1])},
     }
     for kind, parts in heads.items():
-        found = burn.released.read(file(kind)).networks
+        found = read(file(kind)).networks
         for name, (reference, features) in parts.items():
             assert torch.allclose(found[name](features), reference(features), atol=1e-5), kind
 
@@ -257,7 +262,7 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path, capsys):
         (): "found tuple; expected a dictionary",
     }.items():
         assert refusal(tmp_path, content, capsys) == message
-    everything = ", ".join(layout.name for layout in burn.released.LAYOUTS)
+    everything = ", ".join(layout.name for layout in LAYOUTS)
     said = refusal(tmp_path, {"weights": {}}, capsys)
     assert said == f"found no state_dict; expected {everything}"
     keys = {letter: torch.ones(1) for letter in "abcdefg"}
@@ -328,9 +333,12 @@ def ground(tmp_path_factory):
     return made
 
 
-def entry(path, **recipe):
-    recipe = {"checkpoint": str(path), "sha256": file_hash(path)} | recipe
-    return {"file": "imported", "epochs": {"real": 0, "binact": 0, "binary": 0}, "recipe": recipe}
+def imported(path: Path, out: Path, *words) -> tuple[dict, Path]:
+    """The entry of params.yaml that importing the file `path` makes, and the weights it names."""
+    assert call("import-checkpoint", "--input", path, "--out", out, *words) == 0
+    overlay = yaml.safe_load((out / "overlay.yaml").read_text())
+    entry = overlay.get("teacher") or overlay["methods"]["standalone"][out.name]
+    return entry, out / "weights.safetensors"
 
 
 def stages(ground, folder, params, method):
@@ -348,13 +356,14 @@ def stages(ground, folder, params, method):
 
 @pytest.mark.parametrize(("kind", "precision"), [("stage", "binact"), ("s2bnn", "binary")])
 def test_a_file_becomes_a_row(nets, file, ground, tmp_path, kind, precision):
-    path, folder = file(kind), tmp_path / "theirs"
-    params = write(tmp_path, {"methods": {"standalone": {"theirs": entry(path, precision=precision)}}})  # fmt: skip
+    folder, alone = tmp_path / "theirs", tmp_path / "alone"
+    entry, weights = imported(file(kind), alone, "--precision", precision)
+    params = write(tmp_path, {"methods": {"standalone": {"theirs": entry}}})
     assert stages(ground, folder, params, "theirs") == 0
     reference = nets["s2bnn" if kind == "s2bnn" else "k"].at(precision)
     assert same(build.load(folder / precision), reference, images())
     metrics = json.loads((folder / precision / "metrics.json").read_text())
-    assert metrics["sha256"] == file_hash(path) and metrics["method"] == "theirs"
+    assert metrics["sha256"] == file_hash(weights) and metrics["method"] == "theirs"
 
     def evaluated(networks, out):
         assert call("evaluate", "--params", params, "--protocol", ground.protocol, "--networks",
@@ -363,18 +372,15 @@ def test_a_file_becomes_a_row(nets, file, ground, tmp_path, kind, precision):
 
     found = evaluated(folder, tmp_path / "eval")
     assert list(found["stages"]) == [precision] and found["method"] == "theirs"
-    alone = tmp_path / "alone"
-    words = ["--precision", precision, "--out", alone]
-    assert call("import-checkpoint", "--input", path, *words) == 0
     again = evaluated(alone, tmp_path / "eval alone")["stages"][precision]
     assert again["top1"] == found["stages"][precision]["top1"]
 
 
 def test_a_row_depends_on_its_file_by_the_hash(file, ground, tmp_path, capsys):
-    path = file("backbone")
-    params = write(tmp_path, {"methods": {"standalone": {"theirs": entry(path)}}})
+    entry, path = imported(file("backbone"), tmp_path / "imported")
+    params = write(tmp_path, {"methods": {"standalone": {"theirs": entry}}})
     read = {
-        stage: text(view(load(params), "pretrain", method="theirs", stage=stage))
+        stage: text(settings(load(params), "pretrain", method="theirs", stage=stage))
         for stage in ("real", "binact", "binary")
     }
     assert all(file_hash(path) in what for what in read.values())
@@ -387,7 +393,8 @@ def test_a_row_depends_on_its_file_by_the_hash(file, ground, tmp_path, capsys):
 
 
 def test_a_row_needs_a_hash_a_student_and_no_epochs(file, ground, tmp_path, capsys):
-    path, base = file("moco"), plain(load(graphs.ROOT / "params.yaml"))
+    base = plain(load(graphs.ROOT / "params.yaml"))
+    entry, _ = imported(file("backbone"), tmp_path / "imported")
     for change, message in (
         ({"recipe": {"sha256": None}}, "theirs.recipe.sha256: found None; allowed: "),
         ({"recipe": {"checkpoint": None}}, "theirs.recipe.checkpoint: found None; allowed: "),
@@ -395,18 +402,19 @@ def test_a_row_needs_a_hash_a_student_and_no_epochs(file, ground, tmp_path, caps
         ({"epochs": {"binary": 3}}, "theirs.epochs.binary: found 3; allowed: 0"),
     ):
         with pytest.raises(UserError, match=message):
-            parse(merge(base, {"methods": {"standalone": {"theirs": merge(entry(path), change)}}}))
-    params = write(tmp_path, {"methods": {"standalone": {"theirs": entry(path)}}})
+            parse(merge(base, {"methods": {"standalone": {"theirs": merge(entry, change)}}}))
+    teacher, path = imported(file("moco"), tmp_path / "moco")
+    entry["recipe"] |= {"checkpoint": teacher["checkpoint"], "sha256": teacher["sha256"]}
+    params = write(tmp_path, {"methods": {"standalone": {"theirs": entry}}})
     assert stages(ground, tmp_path / "out", params, "theirs") == 2
-    assert error_of(capsys).startswith(
-        f"recipe.checkpoint: {path}: found a file of the layout 'MoCo v2 checkpoint' (format moco)"
-    )
+    said = f"recipe.checkpoint: found a resnet50 in {path}; expected a binary network"
+    assert error_of(capsys) == said
 
 
 @pytest.mark.parametrize("kind", ["fp backbone", "training"])
 def test_the_teacher_can_come_from_burns_files(nets, file, ground, tmp_path, kind):
-    given = {"checkpoint": str(file(kind)), "sha256": file_hash(file(kind))}
-    given["network"] = {"arch": "resnet50", "width": 1.0, "stem": "imagenet"}
+    given, _ = imported(file(kind), tmp_path / "imported", "--precision", "fp")
+    assert given["network"] == {"arch": "resnet50", "width": 1.0, "stem": "imagenet"}
     out = tmp_path / "out"
     assert call(*teacher(ground, out, write(tmp_path, {"teacher": given}))) == 0
     weights = load_file(out / "weights.safetensors")
@@ -417,9 +425,9 @@ def test_the_teacher_can_come_from_burns_files(nets, file, ground, tmp_path, kin
 
 
 def test_a_binary_network_is_no_teacher(file, ground, tmp_path, capsys):
-    path = file("stage")
+    _, path = imported(file("stage"), tmp_path / "imported")
     params = write(tmp_path, {"teacher": {"checkpoint": str(path)}})
     assert call(*teacher(ground, tmp_path / "out", params)) == 2
-    assert error_of(capsys).startswith(
-        f"teacher.checkpoint: {path}: found a file of the layout 'BURN stage file' (format burn); "
-    )
+    said = error_of(capsys)
+    assert said.startswith(f"teacher.checkpoint: {path} (teacher.network: {{'arch': 'reactnet', ")
+    assert "would fit): tensors do not fit the network: " in said

@@ -86,13 +86,13 @@ def _check_queue(key: str, queue: int, train: Train, params: Params) -> None:
 
 def _check_teacher(params: Params, where: str) -> None:
     teacher = params.teacher
-    recipe = _check_recipe("teacher", teacher.method, teacher.recipe, teacher.train, params, where)
     kind = recipe_model("methods", teacher.method, "Method")
-    if kind.distils or not kind.trains:
+    if kind is not None and (kind.distils or not kind.trains):
         raise UserError(
             f"{where}: teacher.method: found {teacher.method!r}; "
             "allowed: a method that trains and needs no teacher itself"
         )
+    recipe = _check_recipe("teacher", teacher.method, teacher.recipe, teacher.train, params, where)
     if recipe.train:
         raise UserError(
             f"{where}: teacher.recipe.train: found {recipe.train}; allowed: none (teacher.train says it)"

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from burn.errors import UserError
 from burn.experiment.schema import STAGES
 from burn.training.method import Method as Base
 from burn.training.method import Recipe as BaseRecipe
@@ -30,6 +31,11 @@ class Method(Base):
         from burn.training.existing import existing
 
         weights, config = existing(recipe.checkpoint, recipe.sha256, "recipe")
+        if config["arch"] != "reactnet":
+            raise UserError(
+                f"recipe.checkpoint: found a {config['arch']} in {recipe.checkpoint}; "
+                "expected a binary network"
+            )
         where = f"recipe.checkpoint: {recipe.checkpoint}"
         network = build.fill(build.network(config), weights["network"], where)
         self.networks = {"network": network.eval().requires_grad_(False)}

@@ -11,12 +11,12 @@ from burn.networks import build
 from burn.places import METRICS, WEIGHTS
 
 
-def existing(path: str, sha256: str | None, key: str) -> tuple[dict[str, dict[str, Tensor]], dict]:
-    """(state dicts by network name, config of the extractor) of an artifact's weights.safetensors.
+def identified(path: str, sha256: str | None, key: str) -> Path:
+    """The weights.safetensors at `path`, if it is the file that is meant.
 
     Args:
         sha256: of the file, or None if any will do.
-        key: the section of params.yaml that named the file, for messages.
+        key: the section of params.yaml that names it, for messages.
 
     Raises UserError: no such file, another one than `sha256` says, or a released file that has not
     been imported.
@@ -31,5 +31,14 @@ def existing(path: str, sha256: str | None, key: str) -> tuple[dict[str, dict[st
         )
     if sha256 is not None and (found := file_hash(file)) != sha256:
         raise UserError(f"{key}.sha256: found {found} for {path}; expected {sha256}")
-    metrics: dict[str, Any] = read_json(file.parent / METRICS)
-    return build.read_weights(file.parent), metrics["network"]
+    return file
+
+
+def existing(path: str, sha256: str | None, key: str) -> tuple[dict[str, dict[str, Tensor]], dict]:
+    """(state dicts by network name, config of the extractor) of the artifact that `path` lies in.
+
+    Arguments and errors are those of `identified`.
+    """
+    folder = identified(path, sha256, key).parent
+    metrics: dict[str, Any] = read_json(folder / METRICS)
+    return build.read_weights(folder), metrics["network"]
