@@ -61,6 +61,7 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
     with artifact(out, "evaluate", {}, inputs, seed=seed) as work:
         import numpy as np
 
+        from burn.evaluation.scores import Scores
         from burn.images.store import open_data
         from burn.machine import setup
         from burn.networks import build
@@ -81,10 +82,15 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
                 continue
             network = build.load(stages[stage]).to(device)
             scores = task.examine(network, data, options, seed, device, machine.workers)
-            if "correct" in scores:
-                arrays[stage] = np.packbits(scores.pop("correct"))
-            arrays |= {f"{stage}.{k}": np.asarray(v) for k, v in scores.pop("arrays", {}).items()}
-            results[stage] |= scores
+            if not isinstance(scores, Scores):
+                raise UserError(
+                    f"burn/tasks/{entry['task']}.py: examine: found a {type(scores).__name__}; "
+                    "expected burn.evaluation.scores.Scores"
+                )
+            if scores.correct is not None:
+                arrays[stage] = np.packbits(scores.correct)
+            arrays |= {f"{stage}.{k}": np.asarray(v) for k, v in scores.arrays.items()}
+            results[stage] |= scores.entry()
             print(f"{networks} {stage}: {results[stage]}", flush=True)
         np.savez(work.path(PREDICTIONS), **arrays)
         first = next(iter(trained.values()))

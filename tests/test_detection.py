@@ -11,6 +11,7 @@ import torch
 from dense import CPU
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from told import told
 
 from burn.errors import UserError
 from burn.evaluation import finetune
@@ -71,7 +72,7 @@ def test_ap_is_that_of_pycocotools(difficult):
     if difficult:
         split.boxes[::3, 6] = 1
     detections = nearly(split)
-    found = coco(split, detections, data.classes)
+    found = told(coco(split, detections, data.classes))
     truth, results = as_coco(split, detections, data.classes)
     with contextlib.redirect_stdout(io.StringIO()):
         theirs = COCO()
@@ -93,26 +94,26 @@ def test_difficult_objects_are_neither_right_nor_wrong():
     data = dense.scenes(1, 20)
     split = data.split("test")
     everything = perfect(split)
-    assert coco(split, everything, data.classes)["ap"] == 100
+    assert told(coco(split, everything, data.classes))["ap"] == 100
     split.boxes[::2, 6] = 1
-    assert coco(split, everything, data.classes)["ap"] == 100
+    assert told(coco(split, everything, data.classes))["ap"] == 100
     easy = copy.deepcopy(split)
     easy.boxes = split.boxes[split.boxes[:, 6] == 0]
-    assert coco(split, perfect(easy), data.classes)["ap"] == 100
-    assert coco(easy, everything, data.classes)["ap"] < 100  # the same, were they not ignored
+    assert told(coco(split, perfect(easy), data.classes))["ap"] == 100
+    assert told(coco(easy, everything, data.classes))["ap"] < 100  # the same, were they not ignored
 
 
 def test_nothing_found_and_nothing_to_find():
     data = dense.scenes(1, 6)
     split = data.split("test")
     nothing = [{k: v[:0] for k, v in each.items()} for each in perfect(split)]
-    assert coco(split, nothing, data.classes)["ap"] == 0
+    assert told(coco(split, nothing, data.classes))["ap"] == 0
     split.boxes = split.boxes[split.boxes[:, 1] != 1]
-    found = coco(split, perfect(split), data.classes)
+    found = told(coco(split, perfect(split), data.classes))
     assert found["ap"] == 100 and list(found["per_class"]) == ["class0", "class2"]
     split.boxes[:, 6] = 1
     with pytest.raises(UserError, match="no object in the test split"):
-        coco(split, perfect(split), data.classes)
+        told(coco(split, perfect(split), data.classes))
 
 
 def test_objects_to_train_on():
@@ -204,13 +205,13 @@ def test_a_binary_network_stays_binary(layout, norm, monkeypatch):
 def test_same_seed_same_scores_from_the_array_or_from_files(tmp_path):
     data, network = dense.scenes(12, 8), dense.network()
     before = copy.deepcopy(network.state_dict())
-    first = examine(network, data, options(), 0, CPU)
+    first = told(examine(network, data, options(), 0, CPU))
     assert set(first) == {"ap", "ap50", "ap75", "per_class", "arrays"}
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     files = dense.streamed(data, tmp_path)
     for workers in (0, 2):
-        np.testing.assert_equal(examine(network, files, options(), 0, CPU, workers), first)
-    assert examine(network, data, options(), 1, CPU)["ap50"] != first["ap50"]
+        np.testing.assert_equal(told(examine(network, files, options(), 0, CPU, workers)), first)
+    assert told(examine(network, data, options(), 1, CPU))["ap50"] != first["ap50"]
 
 
 def test_examples_are_test_images_with_their_objects_and_the_surest_detections():
@@ -240,7 +241,7 @@ def test_examples_are_test_images_with_their_objects_and_the_surest_detections()
 
 def test_the_part_of_its_own_is_examined():
     data = dense.moved(dense.scenes(6, 6), "detection")
-    assert "ap" in examine(dense.network(), data, options(iterations=1), 0, CPU)
+    assert "ap" in told(examine(dense.network(), data, options(iterations=1), 0, CPU))
 
 
 def test_a_few_images_can_be_learnt():
@@ -251,10 +252,10 @@ def test_a_few_images_can_be_learnt():
         iterations=60, batch=8, optimizer="adam", lr=0.003, norm="moving", train_sides=[32],
         threshold=0.05, milestones=[45], precision="bf16",
     )  # fmt: skip
-    found = examine(dense.network("resnet18", "small"), data, recipe, 0, CPU)
+    found = told(examine(dense.network("resnet18", "small"), data, recipe, 0, CPU))
     everywhere = perfect(split)
     constant = {k: torch.cat([each[k] for each in everywhere]) for k in everywhere[0]}
-    floor = coco(split, [constant] * len(split), data.classes)
+    floor = told(coco(split, [constant] * len(split), data.classes))
     assert found["ap50"] > floor["ap50"] + 10
 
 
@@ -264,12 +265,12 @@ def test_what_is_refused():
         check_section("params.yaml", "tasks.detection", Options, {"layout": "fpn", "anchors": [8]})
     data = dense.scenes(6, 6)
     with pytest.raises(UserError, match="detection.batch: found 7; allowed: at most the 6"):
-        examine(dense.network(), data, options(batch=7), 0, CPU)
+        told(examine(dense.network(), data, options(batch=7), 0, CPU))
     with pytest.raises(UserError, match="detection.lr: found a loss of nan"):
-        examine(dense.network(), data, options(lr=1e30), 0, CPU)
+        told(examine(dense.network(), data, options(lr=1e30), 0, CPU))
     data.split("test").boxes = None
     with pytest.raises(UserError, match="test split has no boxes"):
-        examine(dense.network(), data, options(), 0, CPU)
+        told(examine(dense.network(), data, options(), 0, CPU))
 
 
 def test_the_released_schedule_is_the_default():

@@ -83,11 +83,10 @@ class Options(Strict):
 
 
 def examine(network, data, options, seed, device, workers=0):
-    return {
-        "top1": options.weight,
-        "arrays": {"rows": [seed, 3]},
-        "notes": {"lr": 0.5, "per class": {"a": 1.0}},
-    }
+    from burn.evaluation.scores import Scores
+
+    notes = {"lr": 0.5, "per class": {"a": 1.0}}
+    return Scores("top1", {"top1": options.weight}, arrays={"rows": [seed, 3]}, notes=notes)
 """
 
 

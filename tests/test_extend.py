@@ -42,6 +42,7 @@ class Method(Base):
 '''
 BRIGHTNESS = '''"""How many test images are brighter than the mean of the training images."""
 
+from burn.evaluation.scores import Scores
 from burn.experiment.schema import Positive, Strict
 
 
@@ -52,7 +53,7 @@ class Options(Strict):
 def examine(network, data, options, seed, device, workers=0):
     train, test = (data.split(name).images.float() for name in ("train", "test"))
     bright = test.mean((1, 2, 3)) > options.factor * train.mean()
-    return {"top1": round(100 * float(bright.float().mean()), 4)}
+    return Scores("top1", {"top1": round(100 * float(bright.float().mean()), 4)})
 '''
 ENTRY = {
     "file": "colour",

@@ -7,6 +7,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.svm import LinearSVC
 from test_linear import CLASSES, CPU, Pixels, arrays, gaussian_data
+from told import told
 
 from burn.errors import UserError
 from burn.tasks.fewshot import Options, crossed, examine, hot, problems, svms
@@ -21,7 +22,7 @@ def _seed():
 
 
 def run(data, network=None, seed=0, **options):
-    return examine(network or Pixels(), data, Options(**QUICK | options), seed, CPU)
+    return told(examine(network or Pixels(), data, Options(**QUICK | options), seed, CPU))
 
 
 def multilabel(data):

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
+from told import told
 from torch import nn
 
 import burn.evaluation.features
@@ -53,7 +54,7 @@ def gaussian_data(noise: float, train: int = 1200, test: int = 600, side: int = 
 
 
 def run(data, seed=0, **options):
-    return examine(Pixels(), data, Options(**options), seed, CPU)
+    return told(examine(Pixels(), data, Options(**options), seed, CPU))
 
 
 def arrays(data):
@@ -156,7 +157,7 @@ def test_the_classifier_follows_the_recipe(decay):
 
     expected = numpy_sgd(x, [x], labels, query, options, 3)
     top = np.argsort(-expected, axis=1)[:, :5] == truth[:, None]
-    scores = examine(Pixels(), gaussian_data(45, 100, 50), options, 3, CPU)
+    scores = told(examine(Pixels(), gaussian_data(45, 100, 50), options, 3, CPU))
     assert scores["top1"] == pytest.approx(100 * top[:, 0].mean(), abs=1e-3)
     assert scores["top5"] == pytest.approx(100 * top.any(1).mean(), abs=1e-3)
     assert scores["correct"] == top[:, 0].tolist()
@@ -247,7 +248,7 @@ def test_crops_are_drawn_anew_for_so_many_epochs():
     data, shown = gaussian_data(30, 64, 32, side=8), {}
     for crops, epochs in ((0, 4), (2, 4), (4, 4), (6, 4)):
         network = Recorder()
-        examine(network, data, Options(epochs=epochs, crops=crops, knn=[1]), 0, CPU)
+        told(examine(network, data, Options(epochs=epochs, crops=crops, knn=[1]), 0, CPU))
         seen = [x for x in network.seen if len(x) == 64]  # the test split has 32
         assert len(seen) == 1 + min(crops, epochs)
         assert len({x.sum().item() for x in seen}) == len(seen)
@@ -308,7 +309,7 @@ def test_unsure_labels_count_neither_way():
 
 def test_size_asks_for_another_side():
     network, data = Recorder(), gaussian_data(30, 40, 20, side=8)
-    examine(network, data, Options(size=6, epochs=2, crops=1, knn=[3]), 0, CPU)
+    told(examine(network, data, Options(size=6, epochs=2, crops=1, knn=[3]), 0, CPU))
     assert {tuple(x.shape[1:]) for x in network.seen} == {(3, 6, 6)}
 
 

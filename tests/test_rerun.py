@@ -1,6 +1,6 @@
 """A change reruns what reads it and what is made from that, and nothing else, in both engines.
 
-Expected is what burn.params.READS, burn.steps.SOURCES and the contract's graph say. Snakemake
+Expected is what burn.experiment.reads.READS, burn.steps.SOURCES and the contract's graph say. Snakemake
 is asked for its plan; DVC for what changed, since it finds out about later stages as it runs.
 """
 
@@ -15,7 +15,7 @@ import pytest
 from conftest import ENVIRONMENT
 
 from burn.experiment.reading import parse
-from burn.steps import SOURCES
+from burn.steps import files
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ EDITS = [
     put("augment.blur_p", 0.375),
     put("train.lr", 0.00375),
     put("train.checkpoint_minutes", more),
-    put("teacher.temperature", 0.375),
+    put("teacher.recipe", lambda old: {**old, "temperature": 0.375}),
     put("student.gradient", "quadratic"),
     put_in_first("methods.distilled", "epochs.binact", more),
     put_in_first("methods.distilled", "recipe", lambda old: {**old, "train": {"lr": 0.00375}}),
@@ -84,9 +84,9 @@ def edited(path, content):
 
 
 def changed_by_params(before, after):
-    """Of the contract's graph: nodes that are new, or whose own view is another."""
+    """Of the contract's graph: nodes that are new, or that read other settings."""
     old, new = graphs.contract(parse(before)), graphs.contract(parse(after))
-    return new, {name for name, (view, _) in new.items() if name not in old or old[name][0] != view}
+    return new, {n for n, (settings, _) in new.items() if n not in old or old[n][0] != settings}
 
 
 def changed_by_file(params, file):
@@ -95,15 +95,16 @@ def changed_by_file(params, file):
     step = {"data": "prepare", "eval": "evaluate"}
     methods = {**params.methods.standalone, **params.methods.distilled}
 
-    def files(name):
+    def sources(name):
         kind, *rest = name.split("/")
         if kind == "methods":
             return [f"burn/methods/{methods[rest[0].removesuffix('.py')].file}.py"]
         if kind == "protocols":
             return [f"burn/tasks/{params.protocols[rest[0]].task}.py"]
-        return SOURCES[step.get(kind, kind)]
+        own = [f"burn/methods/{params.teacher.method}.py"] if kind == "teacher" else []
+        return [*files(step.get(kind, kind)), *own]
 
-    return graph, {name for name in graph if file in files(name)}
+    return graph, {name for name in graph if file in sources(name)}
 
 
 def check(runs, graph, changed, file, content):
@@ -175,12 +176,17 @@ def test_an_override_reruns_what_the_same_edit_would(smoke_runs, smoke_params):
     "file",
     [
         "burn/__main__.py",
-        "burn/params.py",
+        "burn/experiment/reading.py",
         "burn/data/prepare.py",
-        "burn/data/store.py",
-        "burn/losses.py",
-        "burn/binary.py",
+        "burn/images/decode.py",
+        "burn/training/losses.py",
+        "burn/training/distributed.py",
+        "burn/networks/binary.py",
+        "burn/evaluation/scores.py",
+        "burn/deploy/cost.py",
+        "burn/released/read.py",
         "burn/teacher.py",
+        "burn/methods/mocov2.py",
         "burn/pretrain.py",
         "burn/evaluate.py",
         "burn/methods/burn.py",
@@ -196,8 +202,8 @@ def test_a_source_file_reruns_what_computes_with_it(smoke_runs, smoke_params, fi
 
 def test_a_source_file_edited_and_restored_reruns_nothing(smoke_runs):
     for folder in (smoke_runs.snakemake, smoke_runs.dvc):
-        with edited(folder / "burn/binary.py", "# gone\n"):
+        with edited(folder / "burn/networks/binary.py", "# gone\n"):
             pass
-        os.utime(folder / "burn/losses.py")
+        os.utime(folder / "burn/training/losses.py")
     assert graphs.snakemake(smoke_runs.snakemake)[1] == set()
     assert graphs.dvc_status(smoke_runs.dvc) == set()

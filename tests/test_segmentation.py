@@ -8,6 +8,7 @@ import pytest
 import torch
 from dense import CPU
 from PIL import Image
+from told import told
 from torch import nn
 
 from burn.errors import UserError
@@ -52,7 +53,7 @@ def test_scores_are_those_of_a_confusion_matrix_by_hand(absent):
         masks[masks == 2] = 255
     found = torch.where(torch.rand(masks.shape) < 0.7, masks, torch.randint(0, 4, masks.shape))
     found[found == 255] = 3
-    result = scores(tally(masks, found, 4), ["background", "a", "b", "c"])
+    result = told(scores(tally(masks, found, 4), ["background", "a", "b", "c"]))
     iou, right = by_hand(masks, found, 4)
     expected = {n: v for n, v in zip(["background", "a", "b", "c"], iou) if not np.isnan(v)}
     assert len(expected) == 4 - absent and 20 < np.nanmean(iou) < 80
@@ -76,7 +77,7 @@ def test_a_constant_guess_is_right_on_the_background():
     counts = confusion(Constant(), split, dense.CLASSES, options(), CPU)
     assert counts.sum() == (split.masks != 255).sum()  # in three batches, the last one smaller
     share = 100 * (split.masks == 0).sum() / (split.masks != 255).sum()
-    found = scores(counts, ["background", *data.classes])
+    found = told(scores(counts, ["background", *data.classes]))
     assert found["pixel_accuracy"] == pytest.approx(float(share), abs=1e-3)
     assert found["miou"] == pytest.approx(float(share) / 4, abs=1e-3)
 
@@ -173,16 +174,16 @@ def test_same_seed_same_scores_from_the_array_or_from_files(head, tmp_path):
     data, network = dense.scenes(12, 8), dense.network()
     before = copy.deepcopy(network.state_dict())
     recipe = options(head=head, batch=3)
-    first = examine(network, data, recipe, 0, CPU)
+    first = told(examine(network, data, recipe, 0, CPU))
     assert set(first) == {"miou", "pixel_accuracy", "per_class", "arrays"}
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     files = dense.streamed(data, tmp_path)
     near = {"abs": 0.2}  # test images come one by one, which rounds otherwise
     for workers in (0, 2):
-        found = examine(network, files, recipe, 0, CPU, workers)
+        found = told(examine(network, files, recipe, 0, CPU, workers))
         assert found["miou"] == pytest.approx(first["miou"], **near)
-    np.testing.assert_equal(examine(network, data, recipe, 0, CPU), first)
-    assert examine(network, data, recipe, 1, CPU)["miou"] != first["miou"]
+    np.testing.assert_equal(told(examine(network, data, recipe, 0, CPU)), first)
+    assert told(examine(network, data, recipe, 1, CPU))["miou"] != first["miou"]
 
 
 def test_examples_are_test_images_with_their_masks_and_what_was_found():
@@ -208,12 +209,12 @@ def test_images_without_a_mask_are_left_out(tmp_path):
         split.mask_files[::2] = [None] * 4
     assert segmentation.labelled(data.split("train")) == [1, 3, 5, 7]
     assert segmentation.labelled(files.split("train")) == [1, 3, 5, 7]
-    assert examine(dense.network(), files, options(iterations=1), 0, CPU)["miou"] >= 0
+    assert told(examine(dense.network(), files, options(iterations=1), 0, CPU))["miou"] >= 0
 
 
 def test_the_part_of_its_own_is_examined():
     data = dense.moved(dense.scenes(6, 6), "segmentation")
-    assert "miou" in examine(dense.network(), data, options(iterations=1), 0, CPU)
+    assert "miou" in told(examine(dense.network(), data, options(iterations=1), 0, CPU))
 
 
 def test_a_few_images_can_be_learnt():
@@ -223,8 +224,8 @@ def test_a_few_images_can_be_learnt():
     recipe = options(
         iterations=80, batch=8, optimizer="adam", lr=0.005, scale=[1, 1], output_stride=4
     )
-    found = examine(dense.network("resnet18", "half"), data, recipe, 0, CPU)
-    floor = scores(confusion(Constant(), split, 3, recipe, CPU), ["background", *data.classes])
+    found = told(examine(dense.network("resnet18", "half"), data, recipe, 0, CPU))
+    floor = told(scores(confusion(Constant(), split, 3, recipe, CPU), ["background", *data.classes]))
     assert found["miou"] > floor["miou"] + 15
     assert found["pixel_accuracy"] > floor["pixel_accuracy"] + 5
 
@@ -235,21 +236,21 @@ def test_what_is_refused(tmp_path):
     path = files.split("train").mask_files[3]
     Image.fromarray(np.full((32, 32), 7, np.uint8)).save(path)
     with pytest.raises(UserError, match="train3-mask.png: found class 7; allowed: 0 to 3, and"):
-        examine(dense.network(), files, options(batch=6), 0, CPU)
+        told(examine(dense.network(), files, options(batch=6), 0, CPU))
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(path)
     with pytest.raises(UserError, match="train3-mask.png: found uint8 .*; expected one byte"):
-        examine(dense.network(), files, options(batch=6), 0, CPU)
+        told(examine(dense.network(), files, options(batch=6), 0, CPU))
     path.write_bytes(b"no image")
     with pytest.raises(UserError, match="train3-mask.png: .*; expected a mask"):
-        examine(dense.network(), files, options(batch=6), 0, CPU)
+        told(examine(dense.network(), files, options(batch=6), 0, CPU))
     with pytest.raises(UserError, match="segmentation.batch: found 7; allowed: at most the 6"):
-        examine(dense.network(), data, options(batch=7), 0, CPU)
+        told(examine(dense.network(), data, options(batch=7), 0, CPU))
     data.split("test").masks[:] = 255
     with pytest.raises(UserError, match="no mask in the test split"):
-        examine(dense.network(), data, options(iterations=1), 0, CPU)
+        told(examine(dense.network(), data, options(iterations=1), 0, CPU))
     data.split("train").masks = None
     with pytest.raises(UserError, match="train split has no masks"):
-        examine(dense.network(), data, options(), 0, CPU)
+        told(examine(dense.network(), data, options(), 0, CPU))
 
 
 def test_rates():

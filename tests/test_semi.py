@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from PIL import Image
+from told import told
 from torch import nn
 
 import burn.networks.binary
@@ -14,7 +15,8 @@ from burn.images.store import Data, Split
 from burn.networks.binary import BinaryConv2d
 from burn.networks.reactnet import ReActNet
 from burn.networks.resnet import ResNet
-from burn.tasks.semi import SGD, Options, Run, batch_of, examine, hold_out, labelled
+from burn.evaluation.sgd import SGD
+from burn.tasks.semi import Options, Run, batch_of, examine, hold_out, labelled
 
 CPU = torch.device("cpu")
 CLASSES, SIZE = 3, 16
@@ -43,7 +45,7 @@ def network(precision="binary", **options):
 
 def run(data, net=None, seed=0, **options):
     """The scores; the labelled images as a list, which compares."""
-    found = examine(net or network(), data, Options(**QUICK | options), seed, CPU)
+    found = told(examine(net or network(), data, Options(**QUICK | options), seed, CPU))
     found["arrays"]["labelled"] = found["arrays"]["labelled"].tolist()
     return found
 

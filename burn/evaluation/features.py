@@ -1,20 +1,12 @@
 """What tasks share: features of a frozen network, average precision, parts of a split.
 
-A task is a file of this folder with `Options` (a burn.params.Strict; what params.yaml may say of
-it) and `examine(network, data, options, seed, device, workers)`, which returns scores by name, in
-percent. The report knows a task by the first it has of top1, map, ap and miou. Names that end in
-_k1, _k2, ... are the headline at so many labels, and <score>_std is a score's spread within one
-examination. These may be among them:
-
-    correct   where a test image is found right or not: truth values, one per image, in order
-    arrays    arrays by name, kept beside the scores in predictions.npz
-    notes     how the scores came about (settings chosen): no table shows them
-    per_class scores of each class: no table shows them
+A task is a file of burn/tasks/ with `Options` (a burn.experiment.schema.Strict; what params.yaml may
+say of it) and `examine(network, data, options, seed, device, workers)`, which returns the
+burn.evaluation.scores.Scores of a network and leaves it as it is.
 
 A task that needs certain annotations says so in `NEEDS`: "class" (one in an image), "boxes" or "masks";
-one that has splits of its own in VOC names them in `PART` (burn.images.store.Data.split).
-
-Like a method file it must import torch late, and leave `network` as it is.
+one that has splits of its own in VOC names them in `PART` (burn.images.store.Data.split). Like a
+method's file it must import torch late.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from burn.errors import UserError
 from burn.evaluation.finetune import Recipe
+from burn.evaluation.scores import Scores
 from burn.experiment.schema import AtLeastOne, Count, Positive, Unit
 
 PART, NEEDS = "detection", "boxes"
@@ -53,7 +54,7 @@ class Options(Recipe):
         return self
 
 
-def examine(network, data, options, seed, device, workers=0) -> dict:
+def examine(network, data, options, seed, device, workers=0) -> Scores:
     """AP, AP50 and AP75 on the test split, in percent; `per_class`: the AP of each class;
     `arrays`: some images with what was found (see `examples`).
 
@@ -70,7 +71,9 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     model = build(body, len(data.classes), options).to(device)
     fit(model, body, train, options, seed, device, workers)
     found = predict(model, test, options, device, workers)
-    return coco(test, found, data.classes) | {"arrays": examples(test, found, data.classes)}
+    out = coco(test, found, data.classes)
+    out.arrays = examples(test, found, data.classes)
+    return out
 
 
 def build(body, classes: int, options: Options):
@@ -152,7 +155,7 @@ def predict(model, split, options: Options, device, workers: int = 0) -> list[di
     return out
 
 
-def coco(split, detections: list[dict], classes: list[str]) -> dict:
+def coco(split, detections: list[dict], classes: list[str]) -> Scores:
     """AP, AP50, AP75 and `per_class` AP, in percent, of detections (see `predict`) on `split`.
 
     A class of which there is no object to find counts nowhere. Raises UserError if none has any.
@@ -168,9 +171,9 @@ def coco(split, detections: list[dict], classes: list[str]) -> dict:
     scores = zip(("ap", "ap50", "ap75"), scoring.stats)
     # (overlaps, recalls, classes, areas, counts): all areas, at most 100 detections an image
     each = scoring.eval["precision"][:, :, :, 0, -1].mean((0, 1))
-    out = {name: round(100 * float(score), 4) for name, score in scores}
+    values = {name: round(100 * float(score), 4) for name, score in scores}
     known = {name: round(100 * float(ap), 4) for name, ap in zip(classes, each) if ap >= 0}
-    return out | {"per_class": known}
+    return Scores("ap", values, per_class=known)
 
 
 def examples(split, detections: list[dict], classes: list[str]) -> dict:

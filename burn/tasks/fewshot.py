@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import Field
 
 from burn.errors import UserError
+from burn.evaluation.scores import Scores
 from burn.experiment.schema import AtLeastOne, Positive, Strict
 
 
@@ -28,7 +29,7 @@ class Options(Strict):
     size: AtLeastOne | None = None  # side in pixels; null: as the data set is kept
 
 
-def examine(network, data, options, seed, device, workers=0) -> dict:
+def examine(network, data, options, seed, device, workers=0) -> Scores:
     """For each k the mean over drawings of the mean average precision on the test split, map_k<k>,
     and its standard deviation, map_k<k>_std; `map` and map_std: of their mean over all k.
 
@@ -48,7 +49,7 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
 
     from burn.evaluation.features import average_precision, features, part
 
-    size, out = options.size or data.size, {}
+    size = options.size or data.size
     train, test = data.split("train"), data.split("test")
     has, truth = (hot(s.labels, len(data.classes)) for s in (train, test))
     # A large set is not needed whole: only what the largest k draws.
@@ -73,8 +74,6 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
         costs.append(cost)
         # A class nobody could train on scores all images alike.
         precision[i, s] = np.nanmean(average_precision(scores, truth))
-    for i, k in enumerate(options.k):
-        out |= spread(f"map_k{k}", precision[i])
     short = {
         str(k): {"classes": int((n < k).sum()), "fewest": int(n.min())}
         for k in options.k
@@ -82,13 +81,14 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     }
     chosen = {str(k): costs[i * options.samples :][: options.samples]
               for i, k in enumerate(options.k)}  # fmt: skip
-    return out | spread("map", precision.mean(0)) | {"notes": {"costs": chosen, "short": short}}
-
-
-def spread(name: str, values) -> dict[str, float]:
-    """Mean of (S,) `values`, and their standard deviation where there are several."""
-    out = {name: round(float(values.mean()), 4)}
-    return out | ({f"{name}_std": round(float(values.std(ddof=1)), 4)} if len(values) > 1 else {})
+    drawn = {f"map_k{k}": row for k, row in zip(options.k, precision)} | {"map": precision.mean(0)}
+    spread = {name: round(float(row.std(ddof=1)), 4) for name, row in drawn.items() if len(row) > 1}
+    return Scores(
+        "map",
+        {name: round(float(row.mean()), 4) for name, row in drawn.items()},
+        spread,
+        notes={"costs": chosen, "short": short},
+    )
 
 
 def hot(labels, classes: int):

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from burn.evaluation.scores import Scores
 from burn.experiment.schema import AtLeastOne, Augment, Count, NonNegative, Positive, Strict
 
 QUERIES, NEIGHBOURS, SIDE = 6, 5, 64  # kept for the report; their side in pixels, at most
@@ -29,7 +30,7 @@ class Options(Strict):
     knn_temperature: Positive = 0.1
 
 
-def examine(network, data, options, seed, device, workers=0) -> dict:
+def examine(network, data, options, seed, device, workers=0) -> Scores:
     """Top-1, Top-5 of a linear classifier and Top-1 of k-NN votes on the test split, in percent;
     `correct`: for each test image, whether the classifier's first guess is right; `arrays`: some test
     images and their nearest training images (see `neighbours`).
@@ -57,16 +58,14 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     scores = linear(plain, epochs, labels, query, len(data.classes), options, seed)
     if labels.dim() == 2:
         return precisions(scores, truth, data.classes)
-    out = {}
+    top = scores.topk(min(5, scores.shape[1]), dim=1).indices == truth[:, None]
+    right = {"top1": top[:, 0], "top5": top.any(1)}
     for k in options.knn:
         vote = knn(plain, labels, query, min(k, len(plain)), options.knn_temperature)
-        out[f"knn{k}"] = 100 * float((vote == truth).float().mean())
-    top = scores.topk(min(5, scores.shape[1]), dim=1).indices == truth[:, None]
-    out["top1"] = 100 * float(top[:, 0].float().mean())
-    out["top5"] = 100 * float(top.any(1).float().mean())
-    out = {k: round(v, 4) for k, v in out.items()}
+        right[f"knn{k}"] = vote == truth
+    values = {name: round(100 * float(each.float().mean()), 4) for name, each in right.items()}
     arrays = neighbours(plain, train, query, test, data.size)
-    return out | {"correct": top[:, 0].tolist(), "arrays": arrays}
+    return Scores("top1", values, correct=top[:, 0].tolist(), arrays=arrays)
 
 
 def neighbours(plain, train, query, test, size: int) -> dict:
@@ -93,14 +92,14 @@ def neighbours(plain, train, query, test, size: int) -> dict:
     return {"neighbours": encode(mosaic), "labels": labels.to(torch.int16).numpy()}
 
 
-def precisions(scores, truth, classes: list[str]) -> dict:
+def precisions(scores, truth, classes: list[str]) -> Scores:
     """`map`, and the average precision of each class, of (M, C) scores for multi-hot truth."""
     from burn.evaluation.features import average_precision
 
     found = average_precision(scores.cpu().numpy(), truth.cpu().numpy())
     found = {c: round(float(v), 4) for c, v in zip(classes, found) if v == v}
     mean = round(sum(found.values()) / len(found), 4)
-    return {"map": mean, "notes": {"average_precision": found}}
+    return Scores("map", {"map": mean}, notes={"average_precision": found})
 
 
 def linear(plain, epochs, labels, query, classes: int, options: Options, seed: int):
@@ -116,6 +115,7 @@ def linear(plain, epochs, labels, query, classes: int, options: Options, seed: i
     import torch.nn.functional as F
     from torch import nn
 
+    from burn.evaluation.sgd import SGD
     from burn.images.decode import UNSURE
 
     generator = torch.Generator().manual_seed(seed)
@@ -125,14 +125,12 @@ def linear(plain, epochs, labels, query, classes: int, options: Options, seed: i
     head = nn.Linear(plain.shape[1], classes, device=plain.device)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    # SGD in four lines: torch.optim imports the compiler, which takes longer than all this training.
-    weights = list(head.parameters())
-    momentum = [torch.zeros_like(w) for w in weights]
+    optimizer = SGD([(head.parameters(), options.lr)], options.weight_decay)
     if labels.dim() == 2:  # each class its own problem, at the recipe's rate: a sum over classes
         known, labels = (labels != UNSURE).float(), (labels == 1).float()
     cached = epochs if isinstance(epochs, list) else None
     for epoch in range(options.epochs):
-        lr = options.lr * 0.1 ** sum(epoch >= m for m in options.milestones)
+        factor = 0.1 ** sum(epoch >= m for m in options.milestones)
         features = cached[epoch % len(cached)] if cached else next(epochs)
         for rows in torch.randperm(len(features), generator=generator).split(options.batch):
             rows = rows.to(features.device)
@@ -144,11 +142,8 @@ def linear(plain, epochs, labels, query, classes: int, options: Options, seed: i
                 loss = loss / len(rows)
             else:
                 loss = F.cross_entropy(head(x), labels[rows])
-            gradients = torch.autograd.grad(loss, weights)
-            with torch.no_grad():
-                for w, m, g in zip(weights, momentum, gradients):
-                    m.mul_(0.9).add_(g).add_(w, alpha=options.weight_decay)
-                    w.sub_(m, alpha=lr)
+            loss.backward()
+            optimizer.step(factor)
     with torch.no_grad():
         return head((query - mean) / deviation)
 

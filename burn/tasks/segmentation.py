@@ -15,6 +15,7 @@ from pydantic import model_validator
 
 from burn.errors import UserError
 from burn.evaluation.finetune import Recipe
+from burn.evaluation.scores import Scores
 from burn.experiment.schema import AtLeastOne, Positive, Range
 
 PART, NEEDS = "segmentation", "masks"
@@ -43,7 +44,7 @@ class Options(Recipe):
         return self
 
 
-def examine(network, data, options, seed, device, workers=0) -> dict:
+def examine(network, data, options, seed, device, workers=0) -> Scores:
     """mIoU and pixel accuracy on the test split, in percent; `per_class`: the IoU of each class;
     `arrays`: some images with what was found (see `examples`).
 
@@ -63,8 +64,9 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
     fit(model, body, train, len(data.classes), options, crop, seed, device, workers)
     counts = confusion(model, test, len(data.classes), options, device, workers)
     names = ["background", *data.classes]
-    arrays = examples(model, test, names, options, device)
-    return scores(counts, names) | {"arrays": arrays}
+    out = scores(counts, names)
+    out.arrays = examples(model, test, names, options, device)
+    return out
 
 
 def build(body, classes: int, options: Options):
@@ -219,15 +221,15 @@ def tally(truth, found, classes: int):
     return pairs.bincount(minlength=classes**2).view(classes, classes)
 
 
-def scores(counts, names: list[str]) -> dict:
+def scores(counts, names: list[str]) -> Scores:
     """mIoU, pixel accuracy and `per_class` IoU, in percent, from counts by (class, prediction)."""
     counts = counts.double()
     right, occurs, given = counts.diag(), counts.sum(1), counts.sum(0)
     iou = right / (occurs + given - right).clamp(min=1)
     known = (occurs > 0).nonzero()[:, 0].tolist()
     each = {names[i]: round(100 * float(iou[i]), 4) for i in known}
-    return {
+    values = {
         "miou": round(100 * float(iou[known].mean()), 4),
         "pixel_accuracy": round(100 * float(right.sum() / occurs.sum()), 4),
-        "per_class": each,
     }
+    return Scores("miou", values, per_class=each)

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from burn.errors import UserError
+from burn.evaluation.scores import Scores
 from burn.experiment.schema import (
     Arithmetic,
     AtLeastOne,
@@ -44,7 +45,7 @@ class Options(Strict):
     precision: Arithmetic = "auto"
 
 
-def examine(network, data, options, seed, device, workers=0) -> dict:
+def examine(network, data, options, seed, device, workers=0) -> Scores:
     """Top-1 and Top-5 on the test split after fine-tuning on `fraction` of the training labels.
 
     `arrays` has the labelled images' indices, `notes` the point of the grid that was chosen and the
@@ -84,18 +85,21 @@ def examine(network, data, options, seed, device, workers=0) -> dict:
         )
     top = run.scores(model, test).topk(min(5, len(data.classes)), dim=1).indices
     top = top == test.labels.to(device)[:, None]
-    return {
-        "top1": round(100 * float(top[:, 0].float().mean()), 4),
-        "top5": round(100 * float(top.any(1).float().mean()), 4),
-        "correct": top[:, 0].tolist(),
-        "arrays": {"labelled": rows.int().numpy()},
-        "notes": {
+    return Scores(
+        "top1",
+        {
+            "top1": round(100 * float(top[:, 0].float().mean()), 4),
+            "top5": round(100 * float(top.any(1).float().mean()), 4),
+        },
+        correct=top[:, 0].tolist(),
+        arrays={"labelled": rows.int().numpy()},
+        notes={
             "labelled": len(rows),
             "lr": point[0],
             "head": point[1],
             "held_out": {f"{lr:g} x {h:g}": round(100 * held[lr, h][0], 4) for lr, h in held},
         },
-    }
+    )
 
 
 def labelled(labels, fraction: float, seed: int):
@@ -131,31 +135,6 @@ def hold_out(labels, rows, share: float):
 def batch_of(images: int, most: int) -> int:
     """The size, at most `most`, of equal batches that leave few of so many images out."""
     return max(2, images // -(-images // most))
-
-
-class SGD:
-    """Momentum 0.9, as torch.optim.SGD has it; that one imports the compiler, 4 s in every node."""
-
-    def __init__(self, groups, weight_decay: float):
-        """groups: (parameters, learning rate) pairs."""
-        import torch
-
-        self.decay = weight_decay
-        self.groups = [
-            ([(p, torch.zeros_like(p)) for p in parameters if p.requires_grad], rate)
-            for parameters, rate in groups
-        ]
-
-    def step(self, factor: float = 1.0) -> None:
-        """One update at `factor` times the rates; gradients are gone after it."""
-        import torch
-
-        with torch.no_grad():
-            for pairs, rate in self.groups:
-                for p, momentum in ((p, m) for p, m in pairs if p.grad is not None):
-                    momentum.mul_(0.9).add_(p.grad).add_(p, alpha=self.decay)
-                    p.sub_(momentum, alpha=rate * factor)
-                    p.grad = None
 
 
 class Run:
@@ -208,6 +187,7 @@ class Run:
         import torch
         from torch import nn
 
+        from burn.evaluation.sgd import SGD
         from burn.images.loader import Loader
         from burn.networks.arithmetic import autocast
 
