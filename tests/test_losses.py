@@ -58,7 +58,7 @@ def arrays(*tensors):
 @pytest.mark.parametrize("weight", BALANCES)
 def test_burn_loss_is_the_released_formula(weight, temperature):
     student, target = pair()
-    found = float(burn_loss(student, target, weight, temperature))
+    found = float(burn_loss([student], [target], weight, temperature).total)
     assert found == pytest.approx(numpy_loss(*arrays(student, target), weight, temperature), 1e-5)
     assert found != pytest.approx(numpy_loss(*arrays(target, student), weight, temperature), 1e-5) \
         or weight == 1  # fmt: skip
@@ -66,7 +66,7 @@ def test_burn_loss_is_the_released_formula(weight, temperature):
 
 def test_default_temperature():
     student, target = pair()
-    assert burn_loss(student, target, 0.9) == burn_loss(student, target, 0.9, 0.2)
+    assert burn_loss([student], [target], 0.9) == burn_loss([student], [target], 0.9, 0.2)
     assert kl(student, target) == kl(student, target, 0.2)
 
 
@@ -75,7 +75,7 @@ def test_gradients_into_student_and_target_by_finite_differences(weight):
     student, target = pair(3, 4)
     student.requires_grad_()
     target.requires_grad_()
-    burn_loss(student, target, weight, 0.5).backward()
+    burn_loss([student], [target], weight, 0.5).total.backward()
     both, step = arrays(student, target), 1e-6
     for values, tensor in zip(both, (student, target), strict=True):
         assert tensor.grad.abs().max() > 1e-3
@@ -109,7 +109,7 @@ def test_kl_and_similarity():
 @pytest.mark.parametrize("shapes", [((3, 4), (3, 5)), ((3, 4), (2, 4)), ((4,), (4,))])
 def test_shapes_that_differ_are_refused(shapes):
     with pytest.raises(ValueError, match="expected two equal") as error:
-        burn_loss(torch.zeros(shapes[0]), torch.zeros(shapes[1]), 0.5)
+        burn_loss([torch.zeros(shapes[0])], [torch.zeros(shapes[1])], 0.5)
     assert all(str(tuple(shape)) in str(error.value) for shape in shapes)
 
 

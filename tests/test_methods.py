@@ -151,8 +151,8 @@ def test_the_loss_is_the_sum_of_two_directions(teacher):
         out = method.step(views, None, step)
         (l1, l2), (g1, g2) = outputs(method, views)
         weight = balance(step, TOTAL, 0.9, 0.7)
-        expected = burn_loss(l1, g2, weight, 0.2) + burn_loss(l2, g1, weight, 0.2)
-        uncrossed = burn_loss(l1, g1, weight, 0.2) + burn_loss(l2, g2, weight, 0.2)
+        expected = burn_loss([l1, l2], [g2, g1], weight, 0.2).total
+        uncrossed = burn_loss([l1, l2], [g1, g2], weight, 0.2).total
         torch.testing.assert_close(out.loss, expected)
         assert abs(out.loss - uncrossed) > 1e-4
         for found, wanted in ((out.outputs, l1), (out.targets, g1)):
@@ -166,7 +166,7 @@ def test_gradient_of_the_joint_loss_in_every_network(teacher):
     ]
     got = torch.autograd.grad(method.step(views, None, 0).loss, leaves)
     (l1, l2), (g1, g2) = outputs(method, views)
-    loss = burn_loss(l1, g2, 0.9) + burn_loss(l2, g1, 0.9)
+    loss = burn_loss([l1, l2], [g2, g1], 0.9).total
     for a, b in zip(got, torch.autograd.grad(loss, leaves), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
@@ -222,7 +222,7 @@ def test_temperature_normalise_and_balance_reach_the_loss(teacher):
     found = method.step(views, None, TOTAL // 2).loss
     (l1, l2), (g1, g2) = outputs(method, views)
     l1, l2, g1, g2 = (x / x.square().mean(1, keepdim=True).sqrt() for x in (l1, l2, g1, g2))
-    torch.testing.assert_close(found, burn_loss(l1, g2, 0.4, 0.5) + burn_loss(l2, g1, 0.4, 0.5))
+    torch.testing.assert_close(found, burn_loss([l1, l2], [g2, g1], 0.4, 0.5).total)
 
 
 def test_target_rate(teacher):

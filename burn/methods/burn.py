@@ -54,7 +54,7 @@ class Method(Base):
         return self.recipe.target_lr if name == "target" else 1.0
 
     def step(self, views, labels, step):
-        from burn.training.losses import balance, unit_rms
+        from burn.training.losses import balance, burn_loss, unit_rms
 
         r = self.recipe
         features = [self.networks["network"](v) for v in views]
@@ -63,37 +63,23 @@ class Method(Base):
         targets = [self.networks["target"](h).float() for h in frozen]
         if r.normalise:
             outputs, targets = [unit_rms(o) for o in outputs], [unit_rms(t) for t in targets]
-        weight = balance(step, self.context.total_steps, *r.balance)
         clustering = self._clustering(*targets) if r.target == "clustered" else None
         if r.target != "joint":
             targets = [t.detach() for t in targets]
-        terms = [
-            self._direction(features[a], outputs[a], frozen[b], targets[b])
-            for a, b in ((0, 1), (1, 0))
-        ]
-        parts = {"kl": terms[0][0] + terms[1][0], "similarity": terms[0][1] + terms[1][1]}
+        near = None
+        if r.similarity == "features":
+            near = [self.networks["projection"](k) for k in features], frozen[::-1]
+        weight = balance(step, self.context.total_steps, *r.balance)
         if r.similarity == "none":
-            loss = parts["kl"]
-        else:
-            loss = weight * parts["similarity"] + (1 - weight) * parts["kl"]
-            parts["balance"] = loss.new_tensor(weight)  # of the similarity term: for the curves
-        if clustering is not None:
-            parts["clustering"] = clustering
-            loss = loss + clustering
-        return Step(loss, parts, outputs[0], targets[0])
-
-    def _direction(self, feature, output, frozen, target):
-        """KL and similarity terms of one direction: student on one view, target on the other."""
-
-        from burn.training.losses import kl, similarity
-
-        if self.recipe.similarity == "features":
-            close = similarity(self.networks["projection"](feature), frozen)
-        elif self.recipe.similarity == "outputs":
-            close = similarity(output, target)
-        else:
-            close = output.new_zeros(())
-        return kl(output, target, self.recipe.temperature), close
+            weight = 0.0
+        loss = burn_loss(outputs, targets[::-1], weight, r.temperature, near)
+        parts = {"kl": loss.kl, "similarity": loss.similarity}
+        if r.similarity != "none":
+            parts["balance"] = loss.total.new_tensor(weight)  # of the similarity term: for the curves
+        if clustering is None:
+            return Step(loss.total, parts, outputs[0], targets[0])
+        parts["clustering"] = clustering
+        return Step(loss.total + clustering, parts, outputs[0], targets[0])
 
     def _clustering(self, first, second):
         """SwAV's swapped prediction (eq. 1-2) between g's outputs for the two views."""

@@ -10,6 +10,8 @@ teacher is trained jointly, unless the caller detaches it.
 """
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,27 +31,46 @@ def similarity(student: Tensor, target: Tensor) -> Tensor:
     return difference.square().sum() / len(student)
 
 
-def burn_loss(student: Tensor, target: Tensor, balance: float, temperature: float = 0.2) -> Tensor:
-    """One direction of the BURN loss for (N, C) outputs l(k(v1)) and g(h(v2)). Scalar.
+class BurnLoss(NamedTuple):
+    """The objective and its two terms, each summed over the directions. Scalars."""
+
+    total: Tensor
+    kl: Tensor
+    similarity: Tensor
+
+
+def burn_loss(
+    students: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    balance: float,
+    temperature: float = 0.2,
+    near: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None,
+) -> BurnLoss:
+    """The BURN loss, summed over its directions (view 1 -> view 2, and the reverse).
 
     Args:
-        student: (N, C) outputs of the student's classifier.
-        target: (N, C) outputs of the teacher's classifier on the other view.
+        students: for each direction (N, C) outputs of the student's classifier, l(k(v1)).
+        targets: for each direction (N, C) outputs of the teacher's classifier, g(h(v2)).
         balance: weight of the similarity term, 0..1; the KL term has 1 - balance.
         temperature: T of both softmaxes.
+        near: (of the student, of the teacher), for each direction (N, D): what the similarity term
+            pulls together. None: the outputs themselves (the release); the paper takes features.
 
-    Raises ValueError if the shapes differ.
+    Raises ValueError if shapes differ.
     """
-    if student.shape != target.shape or student.dim() != 2:
-        raise ValueError(
-            f"found {tuple(student.shape)} and {tuple(target.shape)}; expected two equal (N, C)"
-        )
-    loss = torch.zeros((), device=student.device)
-    if balance > 0:  # a weight of exactly 0 leaves a term out, not in as 0 * inf
-        loss = loss + balance * similarity(student, target)
+    for a, b in [*zip(students, targets, strict=True), *(zip(*near, strict=True) if near else ())]:
+        if a.shape != b.shape or a.dim() != 2:
+            raise ValueError(
+                f"found {tuple(a.shape)} and {tuple(b.shape)}; expected two equal (N, C)"
+            )
+    zero = torch.zeros((), device=students[0].device)
+    # A weight of exactly 0 leaves a term out, not in as 0 * inf.
+    divergence, distance = zero, zero
     if balance < 1:
-        loss = loss + (1 - balance) * kl(student, target, temperature)
-    return loss
+        divergence = sum(kl(s, t, temperature) for s, t in zip(students, targets))
+    if balance > 0:
+        distance = sum(similarity(s, t) for s, t in zip(*(near or (students, targets))))
+    return BurnLoss(balance * distance + (1 - balance) * divergence, divergence, distance)
 
 
 def unit_rms(outputs: Tensor) -> Tensor:
