@@ -75,7 +75,9 @@ class Method(Base):
         loss = burn_loss(outputs, targets[::-1], weight, r.temperature, near)
         parts = {"kl": loss.kl, "similarity": loss.similarity}
         if r.similarity != "none":
-            parts["balance"] = loss.total.new_tensor(weight)  # of the similarity term: for the curves
+            parts["balance"] = loss.total.new_tensor(
+                weight
+            )  # of the similarity term: for the curves
         if clustering is None:
             return Step(loss.total, parts, outputs[0], targets[0])
         parts["clustering"] = clustering

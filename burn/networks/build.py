@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from burn.artifacts import read_json
 from burn.errors import UserError
 from burn.networks.reactnet import ReActNet
+from burn.networks.resnet import ResNet
 from burn.places import METRICS, WEIGHTS
 
 
@@ -19,8 +20,6 @@ def network(config: dict[str, Any]) -> nn.Module:
     if config["arch"] == "reactnet":
         config.pop("arch")
         return ReActNet(**config)
-    from burn.networks.resnet import ResNet  # late: torchvision takes as long to import as torch
-
     return ResNet(**config)
 
 

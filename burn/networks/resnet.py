@@ -5,8 +5,8 @@ At width 1 with the ImageNet stem, modules and keys are torchvision's, so releas
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 
+from burn.networks.blocks import BasicBlock, Bottleneck, conv1x1
 from burn.networks.maps import Maps
 
 LAYERS = {"resnet18": (BasicBlock, (2, 2, 2, 2)), "resnet50": (Bottleneck, (3, 4, 6, 3))}
@@ -46,7 +46,7 @@ class ResNet(Maps, nn.Module):
                         conv1x1(channels, out * block.expansion, stride),
                         nn.BatchNorm2d(out * block.expansion),
                     )
-                stage.append(_block(block, channels, out, stride, down))
+                stage.append(block(channels, out, stride, down))
                 channels = out * block.expansion
             setattr(self, f"layer{i + 1}", nn.Sequential(*stage))
         self.dim = channels
@@ -81,8 +81,3 @@ class ResNet(Maps, nn.Module):
                     setattr(module, f"conv{i}", fused)
                     setattr(module, f"bn{i}", nn.Identity())
         return self
-
-
-def _block(block, channels: int, out: int, stride: int, down: nn.Module | None) -> nn.Module:
-    # BasicBlock insists on base_width 64 and reads nothing from it; Bottleneck scales by it / 64.
-    return block(channels, out, stride, down)
