@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 
 def load(path, precision=None):
-    """The feature extractor in an artifact folder, or in a released checkpoint (burn.released).
+    """The feature extractor in an artifact folder, or in a released checkpoint (burn.released.read).
 
     Args:
         path: a folder with metrics.json and weights.safetensors, or a file of BURN, S2-BNN, MoCo v2.
@@ -16,7 +16,7 @@ def load(path, precision=None):
     the (N, D) features that a linear classifier sees: BURN's after its last Linear + ReLU (1024-d),
     S2-BNN's pooled ones (1024-d), MoCo v2's pooled ones (2048-d). They are the released network's
     to float rounding, but where it has a zero: the sign of 0 is +1 here, for activations and
-    weights, and 0 in torch.sign. Raises burn.params.UserError, one line, if there is no such
+    weights, and 0 in torch.sign. Raises burn.errors.UserError, one line, if there is no such
     file, or it cannot be trusted or used.
     """
     from burn.released.read import load  # importing burn must take no seconds

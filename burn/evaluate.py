@@ -54,8 +54,8 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
         stages = {stage: networks / stage for stage in STAGES}
     else:
         stages = {read_json(networks / METRICS)["stage"]: networks}
-    found = {stage: read_json(dir / METRICS) for stage, dir in stages.items()}
-    trained = {s: m for s, m in found.items() if m["epochs"] > 0 or m.get("imported") == s} or found
+    facts = {stage: read_json(dir / METRICS) for stage, dir in stages.items()}
+    trained = {s: m for s, m in facts.items() if m["epochs"] > 0 or m.get("imported") == s} or facts
     examined = list(trained)[-1:] if entry["stages"] == "last" else list(trained)
     inputs = [protocol / PROTOCOL, protocol / CODE, *(stages[s] / WEIGHTS for s in examined)]
     with artifact(out, "evaluate", {}, inputs, seed=seed) as work:

@@ -225,7 +225,9 @@ def test_a_few_images_can_be_learnt():
         iterations=80, batch=8, optimizer="adam", lr=0.005, scale=[1, 1], output_stride=4
     )
     found = told(examine(dense.network("resnet18", "half"), data, recipe, 0, CPU))
-    floor = told(scores(confusion(Constant(), split, 3, recipe, CPU), ["background", *data.classes]))
+    floor = told(
+        scores(confusion(Constant(), split, 3, recipe, CPU), ["background", *data.classes])
+    )
     assert found["miou"] > floor["miou"] + 15
     assert found["pixel_accuracy"] > floor["pixel_accuracy"] + 5
 

@@ -11,11 +11,11 @@ from torch import nn
 import burn.networks.binary
 from burn.data import synthetic
 from burn.errors import UserError
+from burn.evaluation.sgd import SGD
 from burn.images.store import Data, Split
 from burn.networks.binary import BinaryConv2d
 from burn.networks.reactnet import ReActNet
 from burn.networks.resnet import ResNet
-from burn.evaluation.sgd import SGD
 from burn.tasks.semi import Options, Run, batch_of, examine, hold_out, labelled
 
 CPU = torch.device("cpu")

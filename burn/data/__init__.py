@@ -1,9 +1,8 @@
-"""The seven data sets: `prepare` checks and packs them, `store` reads what it left.
+"""The seven data sets: `prepare` checks and packs them; burn.images.store reads what it left.
 
 registry    what each set is, and what its official copy looks like on disk
 sources     finding images and labels: folders of images, stand-ins, limits
 official/   the layouts that owners ship, a file each; VOC's also for one's own boxes and masks
-synthetic   drawn stand-ins, so that everything runs without a download
+synthetic   drawn stand-ins, so that everything runs without a download; drawing: how
 prepare     the step: every file decoded once, packed, counted
-store       the reading side, used in training
 """

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from burn.artifacts import artifact, file_hash, write_json
-from burn.data.sources import Found, Split, read
+from burn.data.sources import Contents, Split, read
 from burn.errors import UserError
 from burn.images.decode import fitted, load_image
 from burn.places import INDEX, TENSORS
@@ -27,18 +27,18 @@ DTYPES = {"uint8": "U8", "int64": "I64", "float32": "F32"}  # NumPy's names, saf
 
 
 def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
-    """Make the data artifact `out` from settings = burn.params.settings(params, "prepare", dataset=dataset).
+    """Make the data artifact `out` from settings = burn.experiment.reads.settings(params, "prepare", dataset=dataset).
 
     Leaves data.safetensors, index.json and metrics.json; two runs on the same files leave the same
     bytes. With `pack: false` only labels are stored, and index.json lists the files.
     Raises UserError: no data, an empty class, a file that is no whole image.
     """
     spec = settings["spec"]
-    found = read(dataset, settings["root"], spec, settings["download"])
+    contents = read(dataset, settings["root"], spec, settings["download"])
     with artifact(out, "prepare", settings) as work:
-        index: dict[str, Any] = {"classes": found.classes, "streamed": not spec.pack}
+        index: dict[str, Any] = {"classes": contents.classes, "streamed": not spec.pack}
         tensors, sizes = [], {}
-        for name, split in found.splits.items():
+        for name, split in contents.splits.items():
             tensors += _annotations(name, split)
             if spec.pack:
                 shape = (len(split.labels), 3, spec.size, spec.size)
@@ -56,22 +56,22 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
             "stand_in": spec.source == "synthetic",
             "size": spec.size,
             "packed": spec.pack,
-            "classes": len(found.classes),
-            "annotations": annotations(found),
-            **{f"{name}_images": len(split.labels) for name, split in found.splits.items()},
+            "classes": len(contents.classes),
+            "annotations": annotations(contents),
+            **{f"{name}_images": len(split.labels) for name, split in contents.splits.items()},
             "sha256": file_hash(work.path(TENSORS)),
         }
-        if found.missing:
-            work.metrics["missing_images"] = found.missing
+        if contents.missing:
+            work.metrics["missing_images"] = contents.missing
         if not spec.pack:
             listed = json.dumps({k: sorted(v) for k, v in sizes.items()}, sort_keys=True)
             work.metrics["files_sha256"] = hashlib.sha256(listed.encode()).hexdigest()
 
 
-def annotations(found: Found) -> list[str]:
+def annotations(contents: Contents) -> list[str]:
     """What a set has: "class" (one in an image) or "classes", and "boxes", "masks"."""
-    splits = [found.train, *found.parts.values()]
-    out = ["classes" if found.train.labels.ndim == 2 else "class"]
+    splits = [contents.train, *contents.parts.values()]
+    out = ["classes" if contents.train.labels.ndim == 2 else "class"]
     out += ["boxes"] if any(s.boxes is not None for s in splits) else []
     masks = any(s.masks is not None or s.mask_files is not None for s in splits)
     return out + (["masks"] if masks else [])
@@ -87,10 +87,10 @@ def square(image: Image.Image, size: int) -> np.ndarray:
 
 
 def _annotations(name: str, split: Split) -> list[tuple]:
-    found = {"labels": split.labels, "boxes": split.boxes, "masks": split.masks}
+    arrays = {"labels": split.labels, "boxes": split.boxes, "masks": split.masks}
     return [
         (f"{name}.{key}", str(array.dtype), array.shape, [array])
-        for key, array in found.items()
+        for key, array in arrays.items()
         if array is not None
     ]
 
@@ -125,9 +125,9 @@ def _check(name: str, split: Split) -> list[tuple[str, int]]:
             rows.append((split.files[i], path.stat().st_size))
         return rows
 
-    found = [row for rows in _in_order(batch, len(split.labels), f"check {name}") for row in rows]
+    sizes = [row for rows in _in_order(batch, len(split.labels), f"check {name}") for row in rows]
     masks = [mask for mask in split.mask_files or () if mask is not None]
-    return found + [(mask, (split.folder / mask).stat().st_size) for mask in masks]
+    return sizes + [(mask, (split.folder / mask).stat().st_size) for mask in masks]
 
 
 def _in_order(work: Callable[[range], Any], count: int, title: str) -> Iterator[Any]:

@@ -56,7 +56,7 @@ class Split:
 
 
 @dataclass
-class Found:
+class Contents:
     """A data set as its source has it: class names in label order, and its splits.
 
     parts: further splits that one task trains or tests on, by name, such as "train_detection".
@@ -75,7 +75,7 @@ class Found:
         return {"train": self.train, "test": self.test, **self.parts}
 
 
-def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) -> Found:
+def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) -> Contents:
     """Find the data set that `spec` (data.sets.<dataset>) describes, cut to its limits.
 
     Real sets lie in <root>/<spec.path or dataset>. For them `classes: n` keeps the first n classes
@@ -89,28 +89,28 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
     folder = Path(root) / (spec.path or dataset)
     known = info(dataset, folder)
     if spec.source == "folder" and not known.multilabel:
-        found = read_folder(folder, dataset, spec.classes)
+        contents = read_folder(folder, dataset, spec.classes)
     else:  # one's own boxes and masks come in the official layout too, a VOCdevkit
         reader = importlib.import_module(f"burn.data.official.{known.reader}")
-        found = reader.read(folder, dataset, spec, download)
-    names = found.classes
+        contents = reader.read(folder, dataset, spec, download)
+    names = contents.classes
     if spec.classes is not None and spec.classes > len(names):
         raise UserError(f"{key}.classes: found {spec.classes}; allowed: up to {len(names)}")
     if len(names) < 2 and not known.multilabel:
         raise UserError(f"{folder}: found {len(names)} class; expected at least two")
     limits = {"train": spec.train, "test": spec.test}
     cut = {}
-    for name, split in found.splits.items():
+    for name, split in contents.splits.items():
         kind = name.split("_")[0]
         cut[name] = split
         if limits[kind] is not None:
             cut[name] = _limited(split, limits[kind], len(names), spec.seed, f"{key}.{kind}")
-    return Found(names, cut.pop("train"), cut.pop("test"), cut, found.missing)
+    return Contents(names, cut.pop("train"), cut.pop("test"), cut, contents.missing)
 
 
 def read_folder(
     folder: Path, dataset: str, classes: int | None = None, source: str = "folder"
-) -> Found:
+) -> Contents:
     """A tree train/<class>/** and test/ (or else val/) <class>/**, by torchvision's ImageFolder rules.
 
     Of an official copy (`source`) the test images are val/'s: ImageNet's test/ has no labels.
@@ -120,7 +120,7 @@ def read_folder(
     evaluation = next((s for s in testing if subfolders(folder / s)), "val")
     train, test = (class_folders(folder, s, expected)[:classes] for s in ("train", evaluation))
     same_classes(folder, train, test, ("train/", f"{evaluation}/"))
-    return Found(train, *(folder_split(folder / s, train) for s in ("train", evaluation)))
+    return Contents(train, *(folder_split(folder / s, train) for s in ("train", evaluation)))
 
 
 def class_folders(folder: Path, split: str, expected: str) -> list[str]:
@@ -166,16 +166,16 @@ def folder_split(folder: Path, names: list[str]) -> Split:
 
 
 def _images(folder: Path) -> list[str]:
-    found = []
+    files = []
     for at, below, names in os.walk(folder, followlinks=True):
         below[:] = [b for b in below if not b.startswith(".")]
         # hidden files: macOS leaves ._photo.jpg, which is no image
-        found += [
+        files += [
             f"{at}{os.sep}{name}"
             for name in names
             if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
         ]
-    return found
+    return files
 
 
 def _limited(split: Split, limit: int, classes: int, seed: int, key: str) -> Split:
@@ -196,7 +196,7 @@ def _limited(split: Split, limit: int, classes: int, seed: int, key: str) -> Spl
     return split.select(np.sort(chosen))
 
 
-def _drawn(dataset: str, spec: DataSet, key: str) -> Found:
+def _drawn(dataset: str, spec: DataSet, key: str) -> Contents:
     known = REGISTRY[dataset]
     classes = spec.classes or known.classes
     most = 254 if known.multilabel else synthetic.MAX_CLASSES  # masks are bytes, 255 means ignore
@@ -217,4 +217,4 @@ def _drawn(dataset: str, spec: DataSet, key: str) -> Found:
         else:
             images, labels = synthetic.draw(*arguments)
             splits.append(Split(labels, images))
-    return Found(synthetic.class_names(dataset, classes, spec.seed), *splits)
+    return Contents(synthetic.class_names(dataset, classes, spec.seed), *splits)

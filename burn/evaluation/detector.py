@@ -114,4 +114,4 @@ def _channels(network: Maps) -> dict[int, int]:
     with torch.no_grad():
         maps = network.eval().maps(torch.zeros(1, 3, 32, 32, device=device))
     network.train(training)
-    return {stride: found.shape[1] for stride, found in maps.items()}
+    return {stride: each.shape[1] for stride, each in maps.items()}

@@ -51,13 +51,13 @@ def features(network: nn.Module, split: Split, size: int, device: torch.device, 
                 x = photometric(images, flip, generator)
             else:
                 x = crops_flips(images, augment, generator)
-            found = network(x.contiguous(memory_format=torch.channels_last)).float()
+            output = network(x.contiguous(memory_format=torch.channels_last)).float()
             if out is None:  # filled in place: torch.cat would take the memory twice
                 with torch.inference_mode(False):  # a task may train on it
-                    out = torch.empty(len(split), found.shape[1], device=device)
-            out[at : at + len(found)] = found
-            at += len(found)
-            bar.update(len(found))
+                    out = torch.empty(len(split), output.shape[1], device=device)
+            out[at : at + len(output)] = output
+            at += len(output)
+            bar.update(len(output))
     return out
 
 
@@ -92,11 +92,11 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     from burn.images.decode import UNSURE
 
-    found = []
+    precisions = []
     for s, t in zip(scores.T, truth.T):
         s, t = s[t != UNSURE], t[t != UNSURE]
-        found.append(100 * average_precision_score(t, s) if t.any() else np.nan)
-    return np.array(found)
+        precisions.append(100 * average_precision_score(t, s) if t.any() else np.nan)
+    return np.array(precisions)
 
 
 def _batches(split: Split, size: int, batch: int, workers: int, augment: Augment | None,

@@ -100,9 +100,9 @@ def fit(model: nn.Module, backbone: nn.Module, loss: Callable[[list[int], torch.
             chunk, pictures = next(batches)
             pictures = [picture.to(device, non_blocking=True) for picture in pictures]
             with autocast(device, recipe.precision):
-                found = loss(chunk, drawn, pictures) / recipe.accumulate
-            found.backward()
-            total = total + found.detach()
+                value = loss(chunk, drawn, pictures) / recipe.accumulate
+            value.backward()
+            total = total + value.detach()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         done = iteration + 1
@@ -161,14 +161,14 @@ class _Files:
 
 def parts(data: Data, part: str, key: str, task: str) -> tuple[Split, Split]:
     """The train and the test split for `part`. Raises UserError if they lack annotations (`key`)."""
-    found = data.split("train", part), data.split("test", part)
-    for name, split in zip(("train", "test"), found):
+    pair = data.split("train", part), data.split("test", part)
+    for name, split in zip(("train", "test"), pair):
         if all(getattr(split, k, None) is None for k in key.split("|")):
             raise UserError(
                 f"protocols: {task} on a data set whose {name} split has no {key.split('|')[0]}; "
                 "allowed: one with them (voc07, or any in VOCdevkit layout)"
             )
-    return found
+    return pair
 
 
 def _order(rows: list[int], count: int, batch: int, generator, title: str) -> list[list[int]]:

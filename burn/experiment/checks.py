@@ -12,18 +12,18 @@ from burn.experiment.schema import RESERVED, Augment, Method, Params, Train
 from burn.experiment.wording import allowed, fields_at
 
 
-def check_section(where: str, key: str, model: Any, found: dict) -> Any:
+def check_section(where: str, key: str, model: Any, section: dict) -> Any:
     """Validate one free-form section (a recipe, a task's options) against its file's model."""
     try:
-        return model.model_validate(found)
+        return model.model_validate(section)
     except ValidationError as error:
         first = error.errors()[0]
         inner = ".".join([key, *(str(p) for p in first["loc"])])
         if first["type"] == "extra_forbidden":
             keys = ", ".join(fields_at(model, list(first["loc"][:-1])))
             raise UserError(f"{where}: {inner}: unknown key; allowed: {keys}") from None
-        found = f"found {first['input']!r}; allowed: {allowed(first)}"
-        raise UserError(f"{where}: {inner}: {found}") from None
+        section = f"found {first['input']!r}; allowed: {allowed(first)}"
+        raise UserError(f"{where}: {inner}: {section}") from None
 
 
 def cross_check(params: Params, where: str) -> None:

@@ -55,8 +55,8 @@ def apply(params: str | Path, overlay: str | Path) -> None:
 
     changes = read_yaml(overlay, "an overlay (see presets/)") or {}
     if not isinstance(changes, dict):
-        found = type(changes).__name__
-        raise UserError(f"{overlay}: found {found}; expected keys of params.yaml")
+        kind = type(changes).__name__
+        raise UserError(f"{overlay}: found {kind}; expected keys of params.yaml")
     outcome = parse(merge(read_yaml(params), changes), f"{params} with {overlay}")
     writer = YAML()
     writer.width, writer.preserve_quotes = 200, True

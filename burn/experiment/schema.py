@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 STAGES = ("real", "binact", "binary")
 RESERVED = ("teacher", *STAGES)  # rows and folders of results that are no method
-FORMATS = ("auto", "burn", "s2bnn", "moco")  # of released checkpoints (burn.released)
+FORMATS = ("auto", "burn", "s2bnn", "moco")  # of released checkpoints (burn.released.read)
 
 
 def _number(value: Any) -> Any:
@@ -29,7 +29,7 @@ Unit = Annotated[Real, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
-# Of the multiplications; auto: bf16 where the device multiplies it, else fp32 (burn.machine.in_force).
+# Of the multiplications; auto: bf16 where the device multiplies it, else fp32 (burn.networks.arithmetic.in_force).
 Arithmetic = Literal["auto", "bf16", "fp32"]
 
 
@@ -78,7 +78,7 @@ class Data(Strict):
 
 
 class Augment(Strict):
-    """The two-view recipe (burn.augment); each view draws its own values, per image."""
+    """The two-view recipe (burn.images.augment); each view draws its own values, per image."""
 
     size: AtLeastOne = 32
     crop: Share = [0.08, 1.0]
@@ -98,7 +98,7 @@ class Augment(Strict):
 
 
 class Train(Strict):
-    """The training loop's settings (burn.train)."""
+    """The training loop's settings (burn.training.fit)."""
 
     batch: AtLeastOne = 256
     accumulate: AtLeastOne = 1

@@ -19,8 +19,8 @@ def one_line(error: ValidationError, where: str) -> str:
     return f"{where}: {key}: found {first['input']!r}; allowed: {allowed(first)}"
 
 
-def allowed(found: Any) -> str:
-    message = found["msg"].removeprefix("Value error, ")
+def allowed(error: Any) -> str:
+    message = error["msg"].removeprefix("Value error, ")
     for start in ("Input should be ", "String should "):
         message = message.removeprefix(start)
     return message

@@ -45,14 +45,14 @@ def read_weights(dir: str | Path) -> dict[str, dict[str, Tensor]]:
 def fill(module: nn.Module, weights: dict[str, Tensor], where: str) -> nn.Module:
     """`module`, its tensors those of `weights`. Raises UserError, one line, where they do not fit."""
     wanted = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    found = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+    given = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     wrong = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "extra": sorted(found.keys() - wanted.keys()),
+        "missing": sorted(wanted.keys() - given.keys()),
+        "extra": sorted(given.keys() - wanted.keys()),
         "mis-shaped": [
-            f"{key} {found[key]}, expected {shape}"
+            f"{key} {given[key]}, expected {shape}"
             for key, shape in wanted.items()
-            if found.get(key, shape) != shape
+            if given.get(key, shape) != shape
         ],
     }
     if any(wrong.values()):
@@ -69,10 +69,10 @@ def load(dir: str | Path) -> nn.Module:
     """
     metrics = read_json(Path(dir) / METRICS)
     weights = read_weights(dir).get("network", {})
-    found = fill(network(metrics["network"]), weights, f"{Path(dir) / WEIGHTS}: network")
-    if isinstance(found, ReActNet):
-        found.at(metrics["precision"])
-    return found.eval().requires_grad_(False)
+    module = fill(network(metrics["network"]), weights, f"{Path(dir) / WEIGHTS}: network")
+    if isinstance(module, ReActNet):
+        module.at(metrics["precision"])
+    return module.eval().requires_grad_(False)
 
 
 def flatten(networks: dict[str, nn.Module]) -> dict[str, Tensor]:

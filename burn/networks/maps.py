@@ -20,11 +20,11 @@ class Maps:
         The modules are the network's own, not copies; in order, finest map first.
         """
         stem, stride, blocks = self.trunk()
-        found: dict[int, list[nn.Module]] = {}
+        stages: dict[int, list[nn.Module]] = {}
         for block in blocks:
             stride *= block.stride
-            found.setdefault(stride, [] if found else [*stem]).append(block)
-        return {stride: nn.Sequential(*modules) for stride, modules in found.items()}
+            stages.setdefault(stride, [] if stages else [*stem]).append(block)
+        return {stride: nn.Sequential(*modules) for stride, modules in stages.items()}
 
     def maps(self, x: Tensor) -> dict[int, Tensor]:
         """(N, 3, H, W) -> {stride: (N, C, H / stride, W / stride)}, the last map of each stride.

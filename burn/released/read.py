@@ -98,19 +98,19 @@ def import_checkpoint(path: Path, format: str, precision: str | None, out: Path)
     overlay.yaml there is what params.yaml must say for the file to take part in an experiment: a
     binary network is a row called as the folder is, a floating-point one the teacher.
     """
-    found = read(path, format, fp=precision == "fp" or None)
-    if found.layout.fp:
+    released = read(path, format, fp=precision == "fp" or None)
+    if released.layout.fp:
         precision = "fp" if precision in (None, "fp") else _fp(precision, path)
     else:
         precision = checked(precision, path)
     settings = {"format": format, "precision": precision}
     with artifact(out, "import-checkpoint", settings, [path]) as work:
-        save_file(build.flatten(found.networks), work.path(WEIGHTS))
-        work.metrics = found.facts(precision) | {"sha256": file_hash(path), "seed": 0}
+        save_file(build.flatten(released.networks), work.path(WEIGHTS))
+        work.metrics = released.facts(precision) | {"sha256": file_hash(path), "seed": 0}
         overlay = _overlay(out, work.metrics, file_hash(work.path(WEIGHTS)))
         work.path(OVERLAY).write_text(yaml.safe_dump(overlay, sort_keys=False))
-    print(f"{path}: {found.layout.name}: {', '.join(found.networks)} ({precision})")
-    if not found.layout.fp:
+    print(f"{path}: {released.layout.name}: {', '.join(released.networks)} ({precision})")
+    if not released.layout.fp:
         print("the file does not say which stage it is of: --precision binact if it is stage 1")
         print(f"weights of exactly 0, which become +1: {work.metrics['zero_weights']}")
     print(f"as part of an experiment: overlay {out / OVERLAY}")
@@ -148,8 +148,8 @@ def _unpickled(path: Path, where: str) -> Any:
     except FileNotFoundError:
         raise UserError(f"{where}: no such file; expected a checkpoint") from None
     except pickle.UnpicklingError as error:  # a class, a function: neither looked up nor called
-        found = re.search(r"(?:GLOBAL|[Cc]lass) ([\w.]+)", str(error))
-        what = found[1] if found else " ".join(str(error).split(" error: ")[-1].split())[:200]
+        named = re.search(r"(?:GLOBAL|[Cc]lass) ([\w.]+)", str(error))
+        what = named[1] if named else " ".join(str(error).split(" error: ")[-1].split())[:200]
         raise UserError(
             f"{where}: refused: found {what} in it; allowed: tensors and plain containers"
         ) from None
@@ -174,18 +174,20 @@ def _state_dict(content: Any, where: str) -> dict[str, Any]:
 def _recognised(state: dict[str, Any], format: str, fp: bool | None, where: str) -> Layout:
     if format not in FORMATS:
         raise UserError(f"format: found {format!r}; allowed: {', '.join(FORMATS)}")
-    found = [layout for layout in LAYOUTS if any(key.startswith(layout.mark) for key in state)]
+    fitting = [layout for layout in LAYOUTS if any(key.startswith(layout.mark) for key in state)]
     allowed = [
         layout
         for layout in LAYOUTS
         if (format == "auto" or format in layout.formats) and (fp is None or fp == layout.fp)
     ]
-    for layout in found:
+    for layout in fitting:
         if layout in allowed:
             return layout
     what = f"keys {_first(list(state))}" if state else "no state_dict"
-    if found:
-        what = f"a file of the layout {found[0].name!r} (format {' or '.join(found[0].formats)})"
+    if fitting:
+        what = (
+            f"a file of the layout {fitting[0].name!r} (format {' or '.join(fitting[0].formats)})"
+        )
     raise UserError(f"{where}: found {what}; expected {', '.join(la.name for la in allowed)}")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 def report(settings: dict, results: Path, out: Path) -> None:
     """Write the report of the run folder `results` into the artifact folder `out`.
 
-    `settings` is burn.params.settings(params, "report"). Makes tables/<task>.{csv,md,tex} and
+    `settings` is burn.experiment.reads.settings(params, "report"). Makes tables/<task>.{csv,md,tex} and
     figures/<task>.{pdf,png} for each task, and <task>_k where it has scores from k images, and of all
     tasks, if there are several, `comparison`; `transfer`, `stages`, `ablation`, `cost`; tables/differences.csv,
     where there are any; figures of training and of what evaluations kept to be seen; report.md,

@@ -9,7 +9,7 @@ from burn.experiment.schema import STAGES
 from burn.places import PROVENANCE
 
 SHORT, MINUTES = 12, len("2026-01-02T03:04")  # characters of a commit and of a time that are shown
-# What each step reads of params.yaml by the name it has there; {0}: the data set. burn.params.READS says
+# What each step reads of params.yaml by the name it has there; {0}: the data set. burn.experiment.reads.READS says
 # it of every step; what the report itself reads tells the rest.
 KEYS = {
     "data": {"root": "data.root", "download": "data.download", "spec": "data.sets.{0}"},

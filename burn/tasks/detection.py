@@ -70,9 +70,9 @@ def examine(network, data, options, seed, device, workers=0) -> Scores:
     body = finetune.trainable(network)
     model = build(body, len(data.classes), options).to(device)
     fit(model, body, train, options, seed, device, workers)
-    found = predict(model, test, options, device, workers)
-    out = coco(test, found, data.classes)
-    out.arrays = examples(test, found, data.classes)
+    detections = predict(model, test, options, device, workers)
+    out = coco(test, detections, data.classes)
+    out.arrays = examples(test, detections, data.classes)
     return out
 
 
@@ -95,7 +95,7 @@ def fit(model, body, split, options: Options, seed: int, device, workers: int = 
     from burn.evaluation import finetune
 
     truth = objects(split)
-    rows = [i for i, found in enumerate(truth) if len(found)]
+    rows = [i for i, objects_there in enumerate(truth) if len(objects_there)]
 
     def loss(chunk, generator, images):
         flips = (torch.rand(len(chunk), generator=generator) < 0.5).tolist()
@@ -118,22 +118,22 @@ def objects(split) -> list:
     return list(kept[:, 1:6].split(counts.tolist()))
 
 
-def view(image, found, flip: bool):
+def view(image, objects_there, flip: bool):
     """One training image and its target, as torchvision's detectors take them.
 
     Args:
-        image: uint8 (3, H, W). found: (K, 5), see `objects`.
+        image: uint8 (3, H, W). objects_there: (K, 5), see `objects`.
     """
     import torch
 
-    boxes = found[:, 1:].to(image.device, torch.float32)
+    boxes = objects_there[:, 1:].to(image.device, torch.float32)
     if flip:
         image = image.flip(2)
         boxes = torch.stack(
             [image.shape[2] - boxes[:, 2], boxes[:, 1], image.shape[2] - boxes[:, 0], boxes[:, 3]],
             1,
         )
-    labels = found[:, 0].to(image.device, torch.int64) + 1  # 0 is the background
+    labels = objects_there[:, 0].to(image.device, torch.int64) + 1  # 0 is the background
     return image.float().div(255), {"boxes": boxes, "labels": labels}
 
 
@@ -149,9 +149,9 @@ def predict(model, split, options: Options, device, workers: int = 0) -> list[di
     rows, out = list(range(len(split))), []
     with torch.inference_mode(), autocast(device, options.precision):
         for _, images in finetune.shown(split, rows, options.batch, workers):
-            for found in model([image.to(device).float().div(255) for image in images]):
-                found = {k: v.float().cpu() for k, v in found.items()}
-                out.append(found | {"labels": found["labels"].long() - 1})
+            for detected in model([image.to(device).float().div(255) for image in images]):
+                detected = {k: v.float().cpu() for k, v in detected.items()}
+                out.append(detected | {"labels": detected["labels"].long() - 1})
     return out
 
 
@@ -162,11 +162,11 @@ def coco(split, detections: list[dict], classes: list[str]) -> Scores:
     """
     from faster_coco_eval import COCO, COCOeval_faster
 
-    truth, found = as_coco(split, detections, classes)
+    truth, answer = as_coco(split, detections, classes)
     if all(a["iscrowd"] for a in truth["annotations"]):
         raise UserError("protocols: detection: found no object in the test split; allowed: some")
     truth = COCO(truth)
-    scoring = COCOeval_faster(truth, truth.loadRes(found), "bbox", print_function=lambda *_: None)
+    scoring = COCOeval_faster(truth, truth.loadRes(answer), "bbox", print_function=lambda *_: None)
     scoring.run()
     scores = zip(("ap", "ap50", "ap75"), scoring.stats)
     # (overlaps, recalls, classes, areas, counts): all areas, at most 100 detections an image
@@ -189,15 +189,15 @@ def examples(split, detections: list[dict], classes: list[str]) -> dict:
 
     objects_ = objects(split)
     rows = spaced([i for i, known in enumerate(objects_) if len(known)], EXAMPLES)
-    out, truth, found = {"classes": classes}, [], []
+    out, truth, shown = {"classes": classes}, [], []
     for n, (_, images) in enumerate(finetune.shown(split, rows, 1, 0)):
         out[f"picture{n}"] = encode(images[0])
         truth += [[n, *each] for each in objects_[rows[n]].tolist()]
         surest = {key: part[:SHOWN].tolist() for key, part in detections[rows[n]].items()}
         surest = zip(surest["labels"], surest["boxes"], surest["scores"])
-        found += [[n, label, *box, score] for label, box, score in surest]
+        shown += [[n, label, *box, score] for label, box, score in surest]
     out["truth"] = np.array(truth, np.float32).reshape(-1, 6)
-    return out | {"found": np.array(found, np.float32).reshape(-1, 7)}
+    return out | {"found": np.array(shown, np.float32).reshape(-1, 7)}
 
 
 def as_coco(split, detections: list[dict], classes: list[str]) -> tuple[dict, list[dict]]:
@@ -209,18 +209,18 @@ def as_coco(split, detections: list[dict], classes: list[str]) -> tuple[dict, li
             "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1),
             "iscrowd": int(difficult),
         })  # fmt: skip
-    found = []
+    answer = []
     for image, each in enumerate(detections):
         rows = zip(each["boxes"].tolist(), each["scores"].tolist(), each["labels"].tolist())
         for (x1, y1, x2, y2), score, label in rows:
             box = [x1, y1, x2 - x1, y2 - y1]
-            found.append({"image_id": image, "category_id": label, "bbox": box, "score": score})
+            answer.append({"image_id": image, "category_id": label, "bbox": box, "score": score})
     truth = {
         "images": [{"id": i} for i in range(len(split))],
         "categories": [{"id": i, "name": name} for i, name in enumerate(classes)],
         "annotations": annotations,
     }
-    return truth, found
+    return truth, answer
 
 
 def _boxes(split):

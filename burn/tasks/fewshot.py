@@ -138,9 +138,9 @@ def svms(x, sets: list[tuple], query, options: Options, seed: int):
     cost = costs[len(costs) // 2]
     if len(costs) > 1:
         jobs = (delayed(crossed)(x[rows], y, costs, options, seed) for rows, y in sets)
-        found = [row for row in processes(jobs) if row is not None]
-        if found:
-            cost = costs[int(np.mean(found, 0).argmax())]  # of equal ones the lowest
+        curves = [row for row in processes(jobs) if row is not None]
+        if curves:
+            cost = costs[int(np.mean(curves, 0).argmax())]  # of equal ones the lowest
 
     def score(rows, y):
         if y.all() or not y.any():

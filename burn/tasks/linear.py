@@ -85,9 +85,9 @@ def neighbours(plain, train, query, test, size: int) -> dict:
     bank, wanted = F.normalize(plain, dim=1), F.normalize(query[chosen.to(query.device)], dim=1)
     rows = (wanted @ bank.t()).topk(min(NEIGHBOURS, len(bank)), dim=1).indices.cpu()
     side = min(size, SIDE)
-    found = pictures(train, rows.flatten(), side).unflatten(0, rows.shape)
-    found = torch.cat([pictures(test, chosen, side)[:, None], found], 1)
-    mosaic = found.permute(2, 0, 3, 1, 4).reshape(3, len(chosen) * side, -1)
+    squares = pictures(train, rows.flatten(), side).unflatten(0, rows.shape)
+    squares = torch.cat([pictures(test, chosen, side)[:, None], squares], 1)
+    mosaic = squares.permute(2, 0, 3, 1, 4).reshape(3, len(chosen) * side, -1)
     labels = torch.cat([test.labels[chosen][:, None], train.labels[rows]], 1)
     return {"neighbours": encode(mosaic), "labels": labels.to(torch.int16).numpy()}
 
@@ -96,10 +96,10 @@ def precisions(scores, truth, classes: list[str]) -> Scores:
     """`map`, and the average precision of each class, of (M, C) scores for multi-hot truth."""
     from burn.evaluation.features import average_precision
 
-    found = average_precision(scores.cpu().numpy(), truth.cpu().numpy())
-    found = {c: round(float(v), 4) for c, v in zip(classes, found) if v == v}
-    mean = round(sum(found.values()) / len(found), 4)
-    return Scores("map", {"map": mean}, notes={"average_precision": found})
+    each = average_precision(scores.cpu().numpy(), truth.cpu().numpy())
+    each = {c: round(float(v), 4) for c, v in zip(classes, each) if v == v}
+    mean = round(sum(each.values()) / len(each), 4)
+    return Scores("map", {"map": mean}, notes={"average_precision": each})
 
 
 def linear(plain, epochs, labels, query, classes: int, options: Options, seed: int):

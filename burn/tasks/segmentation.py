@@ -99,8 +99,8 @@ def fit(
             for image, i in zip(images, chunk)
         ]
         x, truth = (torch.stack(parts) for parts in zip(*views))
-        found = F.cross_entropy(model(x), truth.long(), ignore_index=IGNORE, reduction="sum")
-        return found / (truth != IGNORE).sum().clamp(min=1)  # nothing but ignored: 0, no NaN
+        total = F.cross_entropy(model(x), truth.long(), ignore_index=IGNORE, reduction="sum")
+        return total / (truth != IGNORE).sum().clamp(min=1)  # nothing but ignored: 0, no NaN
 
     rows = labelled(split)
     finetune.fit(
@@ -126,16 +126,16 @@ def mask(split, row: int, classes: int):
     path = split.mask_files[row]
     try:
         with Image.open(path) as file:  # palette indices are the classes
-            found = np.array(file)
+            pixels = np.array(file)
     except OSError as error:
         raise UserError(f"{path}: {error}; expected a mask in PNG") from None
-    if found.ndim != 2 or found.dtype != np.uint8:
+    if pixels.ndim != 2 or pixels.dtype != np.uint8:
         raise UserError(
-            f"{path}: found {found.dtype} {found.shape}; expected one byte per pixel, its class"
+            f"{path}: found {pixels.dtype} {pixels.shape}; expected one byte per pixel, its class"
         )
-    if (worst := found[found != IGNORE].max(initial=0)) > classes:
+    if (worst := pixels[pixels != IGNORE].max(initial=0)) > classes:
         raise UserError(f"{path}: found class {worst}; allowed: 0 to {classes}, and {IGNORE}")
-    return torch.from_numpy(found)
+    return torch.from_numpy(pixels)
 
 
 def view(image, truth, scale: list[float], crop: int, generator):
@@ -187,9 +187,9 @@ def confusion(model, split, classes: int, options: Options, device, workers: int
     with torch.inference_mode(), autocast(device, options.precision):
         for chunk, images in finetune.shown(split, rows, batch, workers):
             x = torch.stack(images).to(device).float().div(255)
-            found = model(x).argmax(1)
+            predicted = model(x).argmax(1)
             truth = torch.stack([mask(split, row, classes) for row in chunk]).to(device)
-            counts += tally(truth, found, classes + 1).cpu()
+            counts += tally(truth, predicted, classes + 1).cpu()
     return counts
 
 
@@ -207,17 +207,17 @@ def examples(model, split, names: list[str], options: Options, device) -> dict:
     out, rows = {"classes": names}, spaced(labelled(split), EXAMPLES)
     with torch.inference_mode(), autocast(device, options.precision):
         for n, (_, images) in enumerate(finetune.shown(split, rows, 1, 0)):
-            found = model(images[0][None].to(device).float().div(255)).argmax(1)[0]
+            predicted = model(images[0][None].to(device).float().div(255)).argmax(1)[0]
             out[f"picture{n}"] = encode(images[0])
             out[f"truth{n}"] = encode(mask(split, rows[n], len(names) - 1))
-            out[f"found{n}"] = encode(found.to(torch.uint8).cpu())
+            out[f"found{n}"] = encode(predicted.to(torch.uint8).cpu())
     return out
 
 
-def tally(truth, found, classes: int):
+def tally(truth, predicted, classes: int):
     """Counts by (class, prediction), int64 (classes, classes), of the pixels that are not ignored."""
     known = truth != IGNORE
-    pairs = truth[known].long() * classes + found[known].long()
+    pairs = truth[known].long() * classes + predicted[known].long()
     return pairs.bincount(minlength=classes**2).view(classes, classes)
 
 

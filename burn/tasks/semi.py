@@ -160,14 +160,14 @@ class Run:
         """
         from torch.nn.functional import cross_entropy
 
-        found, truth = {}, held.labels.to(self.device)
+        results, truth = {}, held.labels.to(self.device)
         for point in grid:
             model = self.tune(split, point)
             if model is not None:
                 scores = self.scores(model, held)
                 right = float((scores.argmax(1) == truth).float().mean())
-                found[point] = right, -float(cross_entropy(scores, truth))
-        return found
+                results[point] = right, -float(cross_entropy(scores, truth))
+        return results
 
     def scores(self, model, split):
         """(N, classes) scores of whole images by a (network, classifier)."""

@@ -29,8 +29,8 @@ def identified(path: str, sha256: str | None, key: str) -> Path:
             f"{key}.checkpoint: found {path!r}; expected a {WEIGHTS} (python -m burn "
             f"import-checkpoint --input {path} --out FOLDER makes one)"
         )
-    if sha256 is not None and (found := file_hash(file)) != sha256:
-        raise UserError(f"{key}.sha256: found {found} for {path}; expected {sha256}")
+    if sha256 is not None and (actual := file_hash(file)) != sha256:
+        raise UserError(f"{key}.sha256: found {actual} for {path}; expected {sha256}")
     return file
 
 

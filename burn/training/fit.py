@@ -219,8 +219,8 @@ def _measures(method, outputs: Tensor | None, targets: Tensor | None) -> dict[st
     row = {}
     for prefix, tensor in (("output", outputs), ("target", targets)):
         if tensor is not None:
-            found = collapse.measures(tensor.detach(), method.temperature)
-            row |= {f"{prefix}_{k}": v for k, v in found.items()}
+            values = collapse.measures(tensor.detach(), method.temperature)
+            row |= {f"{prefix}_{k}": v for k, v in values.items()}
     return row
 
 

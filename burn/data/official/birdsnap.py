@@ -12,7 +12,7 @@ from pathlib import Path
 
 from burn.data.official.lists import listed, read_text, whole
 from burn.data.registry import REGISTRY
-from burn.data.sources import Found, subfolders
+from burn.data.sources import Contents, subfolders
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
 
@@ -20,7 +20,7 @@ IMAGES, TEST = "images.txt", "test_images.txt"
 FOLDERS = ("images", "download/images")  # the second is where get_birdsnap.py puts them
 
 
-def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Found:
+def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Contents:
     """Classes in the order of species_id, named by their folders."""
     expected = REGISTRY[dataset].expected(dataset, "official")
     base = folder if (folder / IMAGES).exists() else folder / "birdsnap"
@@ -47,7 +47,7 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
     missing = sum(file not in there for file in species)
     if missing:
         print(f"{images}: {missing} of {len(species)} images are not there", file=sys.stderr)
-    return Found(names[: spec.classes], *splits, missing=missing)
+    return Contents(names[: spec.classes], *splits, missing=missing)
 
 
 def _table(path: Path, columns: tuple[str, ...], expected: str) -> list[tuple[str, ...]]:
@@ -57,7 +57,7 @@ def _table(path: Path, columns: tuple[str, ...], expected: str) -> list[tuple[st
     )
     if lacking := [c for c in columns if c not in (lines.fieldnames or ())]:
         raise UserError(f"{path}: found no column {lacking[0]!r}; {expected}")
-    found = [tuple(line[c] or "" for c in columns) for line in lines]
-    if not found:
+    cells = [tuple(line[c] or "" for c in columns) for line in lines]
+    if not cells:
         raise UserError(f"{path}: found no line; {expected}")
-    return found
+    return cells

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from burn.data.registry import REGISTRY
-from burn.data.sources import Found, Split
+from burn.data.sources import Contents, Split
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
 
@@ -25,7 +25,7 @@ LAYOUT = {  # folder, training files, test files, names file, key of the labels,
 }  # fmt: skip
 
 
-def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Found:
+def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Contents:
     """Copies are not held to the published checksums, only to the layout."""
     if not spec.pack:
         raise UserError(f"data.sets.{dataset}.pack: found false; allowed: true (no image files)")
@@ -47,7 +47,7 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
         if missing := sorted(set(range(min(kept, len(names)))) - set(split.labels.tolist())):
             raise UserError(f"{base / files[0]}: found no {names[missing[0]]!r} image")
         splits.append(split)
-    return Found(names[:kept], *splits)
+    return Contents(names[:kept], *splits)
 
 
 def _fetch(folder: Path, dataset: str) -> None:
@@ -78,16 +78,16 @@ class _Arrays(pickle.Unpickler):
 def _unpickle(path: Path, expected: str) -> dict:
     try:
         with open(path, "rb") as file:
-            found = _Arrays(file, encoding="latin1").load()
+            content = _Arrays(file, encoding="latin1").load()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {expected}") from None
     except Exception as error:  # noqa: BLE001 - a damaged pickle can raise nearly anything
         raise UserError(
             f"{path}: {' '.join(str(error).split())}; expected a CIFAR pickle"
         ) from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: found a {type(found).__name__}; expected a CIFAR pickle")
-    return found
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: found a {type(content).__name__}; expected a CIFAR pickle")
+    return content
 
 
 def _batch(

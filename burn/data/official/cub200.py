@@ -4,7 +4,7 @@ from pathlib import Path
 
 from burn.data.official.lists import listed, rows, whole
 from burn.data.registry import REGISTRY
-from burn.data.sources import Found
+from burn.data.sources import Contents
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
 
@@ -12,7 +12,7 @@ BASE = "CUB_200_2011"  # what the archive unpacks to; its inside may also lie in
 IMAGES, CLASSES, SPLIT = "images.txt", "image_class_labels.txt", "train_test_split.txt"
 
 
-def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Found:
+def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Contents:
     """Classes in the order of their numbers, named by their folders (001.Black_footed_Albatross)."""
     expected = REGISTRY[dataset].expected(dataset, "official")
     base = folder if (folder / IMAGES).exists() else folder / BASE
@@ -29,12 +29,12 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
         labels = [label[classes[image]] for image in chosen]
         chosen = [files[image] for image in chosen]
         splits.append(listed(base / "images", chosen, labels, names, spec.classes, base / SPLIT))
-    return Found(names[: spec.classes], *splits)
+    return Contents(names[: spec.classes], *splits)
 
 
 def _by_image(path: Path, files: dict[str, str], expected: str) -> dict[str, int]:
     """A list's number for each image. Raises UserError where one is left out."""
-    found = {image: whole(value, path, expected) for image, value in rows(path, 2, expected)}
-    if missing := [image for image in files if image not in found]:
+    values = {image: whole(value, path, expected) for image, value in rows(path, 2, expected)}
+    if missing := [image for image in files if image not in values]:
         raise UserError(f"{path}: found no line for image {missing[0]} of {IMAGES}; {expected}")
-    return found
+    return values

@@ -10,7 +10,7 @@ from pathlib import Path
 from burn.data.official.lists import listed, read_text, whole
 from burn.data.registry import REGISTRY
 from burn.data.sources import (
-    Found,
+    Contents,
     class_folders,
     folder_split,
     read_folder,
@@ -25,16 +25,16 @@ TRUTH = KIT / "data" / "ILSVRC2012_validation_ground_truth.txt"
 META = KIT / "data" / "meta.mat"
 
 
-def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Found:
+def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Contents:
     """Labels in the order of the synsets' names. Its owners allow no download."""
     expected = REGISTRY[dataset].expected(dataset, "official")
     _unpack(folder, expected)
     if (folder / "val").is_dir() and not subfolders(folder / "val"):
         return _flat(folder, spec.classes, expected)
-    found = read_folder(folder, dataset, spec.classes, "official")
-    if odd := [n for n in found.classes if not re.fullmatch(r"n\d{8}", n)]:
+    contents = read_folder(folder, dataset, spec.classes, "official")
+    if odd := [n for n in contents.classes if not re.fullmatch(r"n\d{8}", n)]:
         raise UserError(f"{folder}: found class folder {odd[0]!r}, not a synset; {expected}")
-    return found
+    return contents
 
 
 def _unpack(folder: Path, expected: str) -> None:
@@ -50,7 +50,7 @@ def _unpack(folder: Path, expected: str) -> None:
         raise UserError(f"{folder}: {' '.join(str(error).split())}; {expected}") from None
 
 
-def _flat(folder: Path, kept: int | None, expected: str) -> Found:
+def _flat(folder: Path, kept: int | None, expected: str) -> Contents:
     names = class_folders(folder, "train", expected)
     truth = read_text(folder / TRUTH, expected).split()
     synsets = _synsets(folder / META, expected)
@@ -69,7 +69,7 @@ def _flat(folder: Path, kept: int | None, expected: str) -> Found:
     label = {name: i for i, name in enumerate(names)}
     labels = [label[w] for w in wanted]
     test = listed(folder / "val", files, labels, names, kept, folder / TRUTH)
-    return Found(names[:kept], folder_split(folder / "train", names[:kept]), test)
+    return Contents(names[:kept], folder_split(folder / "train", names[:kept]), test)
 
 
 def _synsets(path: Path, expected: str) -> dict[int, str]:

@@ -30,17 +30,17 @@ def listed(
 def rows(path: Path, columns: int, expected: str) -> list[list[str]]:
     """The lines of an official list, each of so many columns apart by blanks (the first one may
     hold blanks if there are two). Raises UserError naming the file, and the line."""
-    found = []
+    lines = []
     for number, line in enumerate(read_text(path, expected).splitlines(), 1):
         if not line.strip():
             continue
         parts = line.strip().rsplit(None, columns - 1)
         if len(parts) != columns:
             raise UserError(f"{path}: line {number}: found {line!r}; {expected}")
-        found.append(parts)
-    if not found:
+        lines.append(parts)
+    if not lines:
         raise UserError(f"{path}: found no line; {expected}")
-    return found
+    return lines
 
 
 def read_text(path: Path, expected: str) -> str:

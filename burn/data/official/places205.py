@@ -8,7 +8,7 @@ from pathlib import Path
 
 from burn.data.official.lists import listed, rows, whole
 from burn.data.registry import REGISTRY
-from burn.data.sources import Found, Split
+from burn.data.sources import Contents, Split
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
 
@@ -16,7 +16,7 @@ LISTS = Path("trainvalsplit_places205")
 IMAGES = (Path("images256"), Path("data/vision/torralba/deeplearning/images256"))  # as unpacked
 
 
-def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Found:
+def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Contents:
     """Labels as in the lists."""
     expected = REGISTRY[dataset].expected(dataset, "official")
     images = next((folder / i for i in IMAGES if (folder / i).is_dir()), None)
@@ -33,13 +33,13 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
                 f"{paths[0].name}"
             )
         splits.append(listed(images, files, labels, names, spec.classes, path))
-    return Found(names[: spec.classes], *splits)
+    return Contents(names[: spec.classes], *splits)
 
 
 def _list(path: Path, expected: str) -> tuple[list[str], list[int]]:
-    found = rows(path, 2, expected)
-    files = [file.lstrip("/") for file, _ in found]  # some copies begin with a slash
-    return files, [whole(label, path, expected) for _, label in found]
+    listed_rows = rows(path, 2, expected)
+    files = [file.lstrip("/") for file, _ in listed_rows]  # some copies begin with a slash
+    return files, [whole(label, path, expected) for _, label in listed_rows]
 
 
 def _names(files: list[str], labels: list[int], path: Path, expected: str) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from burn.data.official.vocfiles import IGNORE, Masks, image_size, objects
 from burn.data.official.vockit import Id, Kit, Part, fetch
-from burn.data.sources import Found, Split
+from burn.data.sources import Contents, Split
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
 from burn.images.decode import UNSURE, fitted
@@ -24,7 +24,7 @@ CLASSES = [
 ]
 
 
-def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Found:
+def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> Contents:
     """Classes: of the official set PASCAL's twenty; otherwise the names in the annotations, sorted,
     then class<k> for each further number in the masks."""
     kit = Kit(folder, dataset, spec.source)
@@ -53,14 +53,14 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> F
         if part.masks:
             split.masks, split.mask_files = masks.of(part.ids)
         splits[name] = split
-    return Found(names, splits.pop("train"), splits.pop("test"), splits)
+    return Contents(names, splits.pop("train"), splits.pop("test"), splits)
 
 
 def _names(kit: Kit, marked: dict[Id, list], masks: Masks) -> list[str]:
-    known = {name for found in marked.values() for name, _, _ in found}
+    known = {name for marks in marked.values() for name, _, _ in marks}
     names = CLASSES if kit.official else sorted(known)
-    for i, found in marked.items() if kit.official else ():
-        if odd := [name for name, _, _ in found if name not in CLASSES]:
+    for i, marks in marked.items() if kit.official else ():
+        if odd := [name for name, _, _ in marks if name not in CLASSES]:
             raise UserError(
                 f"{kit.annotation(i)}: found class {odd[0]!r}; expected one of PASCAL's twenty"
             )

@@ -31,7 +31,7 @@ def objects(path: Path, size: tuple[int, int]) -> list[Object]:
     """
     try:
         root = ElementTree.parse(path).getroot()
-        found = [
+        boxes = [
             (element.find("name").text.strip(), _difficult(element), _corners(element))
             for element in root.iter("object")
         ]
@@ -46,7 +46,7 @@ def objects(path: Path, size: tuple[int, int]) -> list[Object]:
             f"{path}: found the size {said[0]} x {said[1]}; expected that of the image, "
             f"{size[0]} x {size[1]}"
         )
-    return found
+    return boxes
 
 
 def _difficult(element) -> bool:

@@ -68,10 +68,10 @@ class Kit:
     def image(self, i: Id) -> str:
         """Its file, relative to the folder."""
         year, name = i
-        found = self._in(year, "JPEGImages").get(name)
-        if found is None:
+        path = self._in(year, "JPEGImages").get(name)
+        if path is None:
             raise self.missing(self.folder / year / "JPEGImages" / f"{name}.jpg")
-        return f"{year}/JPEGImages/{found}"
+        return f"{year}/JPEGImages/{path}"
 
     def annotation(self, i: Id) -> Path:
         if i[1] not in self._in(i[0], "Annotations"):
@@ -80,8 +80,8 @@ class Kit:
 
     def mask(self, i: Id) -> str | None:
         """Its file, relative to the folder, or None."""
-        found = self._in(i[0], "SegmentationClass").get(i[1])
-        return found and f"{i[0]}/SegmentationClass/{found}"
+        path = self._in(i[0], "SegmentationClass").get(i[1])
+        return path and f"{i[0]}/SegmentationClass/{path}"
 
     def missing(self, path: Path) -> UserError:
         return UserError(f"{path}: no such file or folder; {self.expected}")
