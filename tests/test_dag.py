@@ -1,5 +1,6 @@
 """One DAG, two engines: they resolve params.yaml to the same nodes, and to what is documented."""
 
+import json
 import os
 import subprocess
 import sys
@@ -30,6 +31,16 @@ OVERLAYS = {
         "protocols": {
             "semi-1": {"task": "semi", "dataset": "imagenet", "options": {"fraction": 0.01}},
             "semi-10": {"task": "semi", "dataset": "imagenet", "stages": "last"},
+        }
+    },
+    "a data set more": {
+        "data": {"sets": {"mine": {"source": "folder", "size": 48}}},
+        "protocols": {"linear-mine": {"task": "linear", "dataset": "mine"}},
+    },
+    "another teacher": {
+        "teacher": {
+            "method": "byol",
+            "recipe": {"queue": None, "temperature": None, "norm": None, "embedding": 64},
         }
     },
     "another method": {
@@ -141,6 +152,46 @@ def test_git_keeps_no_copy_of_code(tmp_path):
     command = ["git", "ls-files", "results/**.py"]
     kept = subprocess.run(command, cwd=graphs.ROOT, capture_output=True, text=True)
     assert kept.stdout == ""
+
+
+def test_a_stage_more_is_one_line_of_the_schema_and_two_stages_of_dvc(tmp_path):
+    """What CONTRIBUTING.md says: STAGES and Epochs, a block for each family in dvc.yaml; no rule."""
+    folder = graphs.copy(tmp_path / "repo")
+    schema, pipeline = folder / "burn/experiment/schema.py", folder / "dvc.yaml"
+    text = schema.read_text()
+    for old, new in (
+        ('STAGES = ("real", "binact", "binary")', 'STAGES = ("real", "binact", "binary", "more")'),
+        ("    binary: Count = 0\n", "    binary: Count = 0\n    more: Count = 0\n"),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    schema.write_text(text)
+    stages = yaml.safe_load(pipeline.read_text())
+    for family in ("distilled", "standalone"):
+        block = json.dumps(stages["stages"][f"{family}-binary"])
+        block = block.replace("/binary", "/more").replace("--stage binary", "--stage more")
+        block = block.replace("/binact", "/binary").replace("epochs.binary", "epochs.more")
+        stages["stages"][f"{family}-more"] = json.loads(block)
+    pipeline.write_text(yaml.safe_dump(stages, sort_keys=False))
+    raw = merge(BASE, {"methods": {"distilled": {"burn": {"epochs": {"more": 1}}}}})
+    for methods in raw["methods"].values():
+        for method in methods.values():
+            method["epochs"].setdefault("more", 0)
+    graphs.write_params(folder, raw)
+    code = (
+        "import graphs, json, pathlib; here = pathlib.Path.cwd()\n"
+        "for found in (graphs.snakemake(here)[0], graphs.dvc(here)):\n"
+        "    print(json.dumps({n: [v.command, *sorted(v.parents)] for n, v in found.items()}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": f"{folder}:{Path(graphs.__file__).parent}"},
+    )  # fmt: skip
+    one, other = map(json.loads, done.stdout.splitlines()[-2:])
+    assert one == other
+    methods = [name for family in raw["methods"].values() for name in family]
+    assert {f"pretrain/{name}/seed0/more" for name in methods} < one.keys()
+    assert "pretrain/burn/seed0/binary" in one["pretrain/burn/seed0/more"]
 
 
 def test_an_unknown_key_is_one_line_and_exit_code_2(tmp_path):

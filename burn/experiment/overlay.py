@@ -9,7 +9,8 @@ from burn.artifacts import write_text
 from burn.errors import UserError
 
 # Where null means "leave this entry out"; elsewhere it is a value like any other.
-REMOVABLE = ("methods.standalone", "methods.distilled", "protocols", "tasks", "data.sets")
+REMOVABLE = ("methods.standalone", "methods.distilled", "protocols", "tasks", "data.sets",
+             "teacher.recipe")  # fmt: skip
 ON = {"tasks": "task", "data.sets": "dataset"}  # what a protocol calls them
 
 
