@@ -171,7 +171,8 @@ class BinaryConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         device = x.device.type
-        if torch.is_autocast_enabled(device):  # custom functions see to their own types
+        # Custom functions see to their own types; `meta` (counting shapes) has no autocast.
+        if device != "meta" and torch.is_autocast_enabled(device):
             x = x.to(torch.get_autocast_dtype(device))
         w = self.effective_weight().to(x.dtype)
         # On a single pixel any stride is the same; with 2, torch's bf16 weight gradient on CPUs is
