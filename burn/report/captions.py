@@ -36,20 +36,18 @@ def measured(cells: pd.DataFrame) -> str:
 
 def listed(words: list[str]) -> str:
     """ "a, b and c"."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def caption(settings: dict[str, Any], said: str, frame: pd.DataFrame, cells: pd.DataFrame,
-            ranking: str = RANKING, beside: bool = True, epochs: str | None = "main") -> str:  # fmt: skip
+            ranking: str = RANKING, beside: bool = True, epochs: bool = True) -> str:  # fmt: skip
     """What a table shows, as `said`; how its cells read; on which budget its networks were trained.
 
-    `beside`: published figures stand in it. `epochs`: the table of params.yaml whose methods' epochs
-    are told; None if the cells tell them.
+    `beside`: published figures stand in it; `epochs`: no cell tells the epochs of a stage.
     """
+    counts = epochs_of(frame) if epochs else []
     told = [said, *reading(settings, frame, cells, ranking, beside), *budget(settings, frame)]
-    counts = epochs_of(frame, methods(settings, epochs)) if epochs else []
-    if counts:
-        told.append(f"Epochs per stage ({'/'.join(STAGES)}): {'; '.join(counts)}.")
+    told += [f"Epochs per stage ({'/'.join(STAGES)}): {'; '.join(counts)}."] if counts else []
     return " ".join(told)
 
 
@@ -58,27 +56,26 @@ def reading(settings: dict[str, Any], frame: pd.DataFrame, cells: pd.DataFrame, 
     """Sentences a reader needs to read the cells of a table."""
     seeds = [str(seed) for seed in settings["seeds"]]
     if len(seeds) > 1:
-        out = [f"Mean ± standard deviation over {len(seeds)} seeds ({', '.join(seeds)})."]
+        spread = f"Mean ± standard deviation over {len(seeds)} seeds ({', '.join(seeds)})."
     elif cells.within_std.notna().any():
-        out = [f"One seed ({seeds[0]}); ± is the standard deviation over its drawings of images."]
+        spread = f"One seed ({seeds[0]}); ± is the standard deviation over its drawings of images."
     else:
-        out = [f"One seed ({seeds[0]}), so no spread is known."]
-    if (cells.n < len(seeds)).any():
-        out.append("Some seeds have no number: the rest are averaged, and the CSV counts them.")
-    out.append(ranking)
+        spread = f"One seed ({seeds[0]}), so no spread is known."
     drawn = list(frame.dataset[frame.stand_in].unique())
-    if drawn:
-        is_are = "is a stand-in" if len(drawn) == 1 else "are stand-ins"
-        out.append(f"{listed(drawn)} {is_are}: drawn images, not the real data.")
+    are = "is a stand-in" if len(drawn) == 1 else "are stand-ins"
     published = cells[(cells.published != "") & beside]
-    if len(published):
-        origin = listed(sorted(published.published_source.unique()))
-        out.append(f"Published figures are those of {origin}, at the full budget.")
-    if published.stand_in.any():
-        out.append("Beside a stand-in they are for the real set and not comparable.")
-    if cells.collapsed.any():
-        out.append("† collapsed in at least one seed: outputs hardly depend on the image.")
-    return out
+    origin = listed(sorted(published.published_source.unique()))
+    sentences = {
+        spread: True,
+        "Some seeds have no number: the rest are averaged, and the CSV counts them.":
+            (cells.n < len(seeds)).any(),
+        ranking: True,
+        f"{listed(drawn)} {are}: drawn images, not the real data.": drawn,
+        f"Published figures are those of {origin}, at the full budget.": len(published),
+        "Beside a stand-in they are for the real set and not comparable.": published.stand_in.any(),
+        "† collapsed in at least one seed: outputs hardly depend on the image.": cells.collapsed.any(),
+    }  # fmt: skip
+    return [sentence for sentence, holds in sentences.items() if holds]
 
 
 def budget(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
@@ -124,16 +121,15 @@ def steps(trained: pd.DataFrame) -> str:
     return said + (f" (the teacher in {spent[TEACHER]})" if TEACHER in spent else "")
 
 
-def epochs_of(frame: pd.DataFrame, rows: list[str]) -> list[str]:
+def epochs_of(frame: pd.DataFrame) -> list[str]:
     """ "method 3/3/4" for each method as it was trained, "teacher 30" for the teacher."""
-    seen = frame.drop_duplicates(["method", "stage"]).set_index(["method", "stage"]).epochs
-    out = []
-    for method in rows:
-        stages = (TEACHER,) if method == TEACHER else STAGES
-        counts = [seen.get((method, stage), 0) for stage in stages]
-        if not any(pd.isna(count) for count in counts):
-            out.append(f"{method} {'/'.join(str(int(count)) for count in counts)}")
-    return out
+    counts = frame.drop_duplicates(["method", "stage"]).set_index(["method", "stage"]).epochs
+    known = counts.groupby("method", sort=False).filter(lambda own: own.notna().all())
+    stages = {method: (TEACHER,) if method == TEACHER else STAGES for method, _ in known.index}
+    return [
+        f"{method} {'/'.join(str(int(known.get((method, stage), 0))) for stage in own)}"
+        for method, own in stages.items()
+    ]
 
 
 def figure_key(cells: pd.DataFrame, panel: bool = False) -> str:

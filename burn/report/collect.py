@@ -25,10 +25,9 @@ def methods(settings: dict[str, Any], table: str | None = None) -> list[str]:
 
     Those of one table ("main", which the teacher is in, or "ablation"), or all.
     """
-    standalone = settings["methods"].standalone
-    floor = [name for name in standalone if is_random(settings, name)]
-    others = [name for name in standalone if name not in floor]
-    rows = [*floor, *others, *settings["methods"].distilled]
+    known = settings["methods"]
+    floor_first = sorted(known.standalone, key=lambda name: not is_random(settings, name))
+    rows = [*floor_first, *known.distilled]
     rows = [name for name in rows if table in (None, entry(settings, name).table)]
     return rows if table == "ablation" else [*rows, TEACHER]
 

@@ -40,18 +40,14 @@ def compare(first: Path, second: Path) -> str:
 
 def changed(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, tuple[Any, Any]]]:
     """(dotted key, its two values) of what differs; an entry only one run has is one line, "there"."""
-    out = {}
-    for key in sorted(first.keys() | second.keys()):
-        values = tuple(run.get(key, MISSING) for run in (first, second))
-        if values[0] == values[1]:
-            continue
-        entry = _entry(key)
-        lacking = [run for run in (first, second) if key not in run]
-        if entry and lacking and not any(k.startswith(f"{entry}.") for k in lacking[0]):
-            values = tuple("there" if key in run else MISSING for run in (first, second))
-            key = entry
-        out[key] = values
-    return list(out.items())
+    runs = (first, second)
+    entries = [{_entry(key) for key in run} - {None} for run in runs]
+    lone = entries[0] ^ entries[1]
+    out = {e: tuple("there" if e in of else MISSING for of in entries) for e in lone}
+    for key in (key for key in first | second if _entry(key) not in lone):
+        values = tuple(run.get(key, MISSING) for run in runs)
+        out |= {key: values} if values[0] != values[1] else {}
+    return sorted(out.items())
 
 
 def headlines(results: Path, settings: dict[str, Any]) -> dict[tuple[str, str], Any]:
@@ -78,10 +74,8 @@ def _asked(results: Path) -> dict[str, Any]:
 
 def _entry(key: str) -> str | None:
     """methods.distilled.burn of methods.distilled.burn.recipe.outputs; None of what is no entry."""
-    for table in REMOVABLE:
-        if key.startswith(f"{table}."):
-            return f"{table}.{key.removeprefix(f'{table}.').partition('.')[0]}"
-    return None
+    table = next((table for table in REMOVABLE if key.startswith(f"{table}.")), None)
+    return table and f"{table}.{key.removeprefix(f'{table}.').partition('.')[0]}"
 
 
 def _table(names: list[str], numbers: list[str], lines: list[list[str]]) -> str:

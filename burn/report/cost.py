@@ -13,8 +13,13 @@ from burn.report.collect import TEACHER, methods
 from burn.report.grid import Cell, Grid, Head
 from burn.report.tables import last_stages, published
 
-HEADS = ("network", "width", "pixels", "classes", "parameters (M)", "stored (MB)", "BOPs (1e8)",
-         "FLOPs (1e8)", "OPs (1e8)", "published FLOPs", "published OPs")  # fmt: skip
+# Heading -> what of a count stands below, in which unit and form.
+COLUMNS = {
+    "width": ("width", 1, "g"), "pixels": ("pixels", 1, "g"), "classes": ("classes", 1, "g"),
+    "parameters (M)": ("parameters", 1e6, ".3f"), "stored (MB)": ("bytes", 1e6, ".3f"),
+    "BOPs (1e8)": ("bops", 1e8, ".4f"), "FLOPs (1e8)": ("flops", 1e8, ".4f"),
+    "OPs (1e8)": ("ops", 1e8, ".4f"),
+}  # fmt: skip
 # What is published: ReActNet-A with a classifier for ImageNet.
 PUBLISHED = {"arch": "reactnet", "neck": False, "precision": "binary",
              "width": 1.0, "stem": "imagenet", "pixels": 224, "classes": 1000}  # fmt: skip
@@ -71,17 +76,15 @@ def grid(lines: pd.DataFrame) -> Grid:
     caption = f"{CAPTION} Networks: {said}."
     if lines.published_ops.any():
         caption += " " + COUNTED.format(source=_published("ops").published_source)
-    body: dict[tuple[str, ...], None] = {}
-    for name in owners.index:
-        for line in lines[names == name].itertuples():
-            millions = (f"{number / 1e6:.3f}" for number in (line.parameters, line.bytes))
-            operations = (f"{number / 1e8:.4f}" for number in (line.bops, line.flops, line.ops))
-            setting = (f"{line.width:g}", str(line.pixels), str(line.classes))
-            beside = (line.published_flops, line.published_ops)
-            body[(name, *setting, *millions, *operations, *beside)] = None
+    shown = pd.DataFrame({"network": names})
+    for head, (key, unit, form) in COLUMNS.items():
+        shown[head] = [f"{number / unit:{form}}" for number in lines[key]]
+    shown[["published FLOPs", "published OPs"]] = lines[["published_flops", "published_ops"]]
+    order = shown.network.map(list(owners.index).index)
+    shown = shown.loc[order.sort_values(kind="stable").index].drop_duplicates()
     link = f"../{places.cost(Path()).as_posix()}/{METRICS}"
-    heads = [Head(head, "number" if n else "name") for n, head in enumerate(HEADS)]
-    cells = [[Cell(name, link=link), *map(Cell, rest)] for name, *rest in body]
+    heads = [Head(head, "number" if n else "name") for n, head in enumerate(shown)]
+    cells = [[Cell(name, link=link), *map(Cell, rest)] for name, *rest in shown.values.tolist()]
     return Grid(heads, cells, caption, "cost")
 
 

@@ -64,9 +64,9 @@ def differences(settings: dict[str, Any], frame: pd.DataFrame, results: Path) ->
             if not candidates or method not in means:
                 continue
             rival = max(candidates, key=means.get)
+            images = int(facts.test_images)
             right, theirs = (
-                correct(settings, results, protocol, m, int(facts.test_images))
-                for m in (method, rival)
+                correct(settings, results, protocol, m, images) for m in (method, rival)
             )
             mean, low, high = interval(right, theirs)
             lines.append({"method": method, "rival": rival, "protocol": protocol,
@@ -85,8 +85,6 @@ def correct(settings: dict[str, Any], results: Path, protocol: str, method: str,
         try:
             with np.load(path) as predictions:
                 bits = predictions[STAGE]
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; has the step that makes it run?") from None
         except (KeyError, ValueError, OSError, BadZipFile) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{path}: found {reason}; expected bits for {STAGE}") from None

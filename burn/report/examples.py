@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch, Rectangle
+from PIL import Image
 
-from burn.report.style import (
-    BLACK, BLUE, GREEN, ORANGE, PALETTE, PINK, RED, SKY, WIDTH, YELLOW, canvas,
-)  # fmt: skip
+from burn.report import style
+from burn.report.style import BLACK, BLUE, ORANGE, PALETTE, WIDTH, canvas
 
 TRUTH = "truth"
 VOID = 255
-BOXES = (ORANGE, SKY, PINK, YELLOW, GREEN, RED, BLUE)  # seen on most photographs
+# Seen on most photographs.
+BOXES = (ORANGE, style.SKY, style.PINK, style.YELLOW, style.GREEN, style.RED, BLUE)
 Kept = dict[str, np.ndarray]  # of predictions.npz, by the names the task gave
 
 
 def kept(path: Path, stage: str) -> Kept:
     """What an evaluation kept of `stage`, without that in the names; empty if it kept nothing."""
-    if not path.exists():
-        return {}
     with np.load(path) as arrays:
         own = [name for name in arrays if name.startswith(f"{stage}.")]
         return {name.removeprefix(f"{stage}."): arrays[name] for name in own}
@@ -91,8 +92,6 @@ def neighbours(methods: dict[str, Kept], base: Path) -> None:
 
 def decode(content: np.ndarray) -> np.ndarray:
     """A picture that an evaluation kept (burn.evaluation.pictures.encode): uint8 (H, W, 3) or (H, W)."""
-    from PIL import Image
-
     with Image.open(io.BytesIO(content.tobytes())) as file:
         return np.array(file)
 
@@ -118,8 +117,6 @@ def _sheet(base: Path, names: list[str], count: int) -> Iterator[tuple[Any, Any]
 
 def _tiles(ax: Any, mosaic: np.ndarray, side: int, same: np.ndarray | None) -> None:
     """Squares with gaps between them; thick blue frames where `same`, thin orange ones elsewhere."""
-    from matplotlib.patches import Rectangle
-
     gap = max(2, side // 8)
     rows, columns = mosaic.shape[0] // side, mosaic.shape[1] // side
     for r, c in np.ndindex(rows, columns):
@@ -135,8 +132,6 @@ def _tiles(ax: Any, mosaic: np.ndarray, side: int, same: np.ndarray | None) -> N
 
 
 def _boxes(ax: Any, picture: np.ndarray, boxes: np.ndarray, colours: dict[int, str]) -> None:
-    from matplotlib.patches import Rectangle
-
     ax.imshow(picture, interpolation="nearest")
     for label, x1, y1, x2, y2 in boxes[:, :5].tolist():
         look = {"ec": colours[int(label)], "lw": 0.9, "fill": False}
@@ -148,8 +143,6 @@ def _paint(classes: int) -> np.ndarray:
 
     Beyond the palette its colours come again, darker, then paler.
     """
-    from matplotlib.colors import to_rgb
-
     bright = np.array([to_rgb(colour) for colour in PALETTE if colour != BLACK])
     shades = np.concatenate([bright, bright / 2, (1 + bright) / 2])
     table = np.full((256, 3), 255, np.uint8)
@@ -159,8 +152,6 @@ def _paint(classes: int) -> np.ndarray:
 
 
 def _key(figure: Any, names: list[tuple[str, Any]]) -> None:
-    from matplotlib.patches import Patch
-
     handles = [Patch(fc=colour, ec="black", lw=0.3, label=name) for name, colour in names]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=6,
                   handlelength=1, columnspacing=1)  # fmt: skip

@@ -1,17 +1,24 @@
-"""Bars of a table, at the width of a journal column, the same bytes for the same numbers."""
+"""Figures of tables and of training, at the width of a journal column; the same bytes for the same
+numbers."""
 
 import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from burn.report.style import BLACK, GREYS, HATCHES, PALETTE, WIDTH, canvas, legend, turn
+from burn.experiment.schema import STAGES
+from burn.places import CURVE, TEACHER
+from burn.report import style
+from burn.report.style import BLUE, PALETTE, RED, WIDTH, canvas, legend, line, turn
 
-ROW_HEIGHT = 1.75  # inches
+ROW_HEIGHT, PANEL_HEIGHT = 1.75, 1.35  # of `bars`, and of `panels` and `curves`, in inches
 # More bars in a row than this are too thin to tell apart: go on in another row, then in `panels`.
 BARS_PER_ROW = 21
-ACROSS, PANEL_HEIGHT = 4, 1.35  # of `panels`, in inches
+OF_STAGE = dict(zip((*STAGES, TEACHER), "o^s*", strict=True))  # marks of `tradeoff`
+# Its panels: scale, unit, and where in a decade the axis has ticks.
+COSTS = {"ops": (1e8, "OPs for one image (1e8)", (1,)), "bytes": (1e6, "stored (MB)", (1, 2, 5))}
 
 
 def bars(cells: pd.DataFrame, label: str, base: Path, plain: set[str]) -> None:
@@ -39,7 +46,7 @@ def bars(cells: pd.DataFrame, label: str, base: Path, plain: set[str]) -> None:
 def panels(cells: pd.DataFrame, label: str, base: Path, plain: set[str]) -> None:
     """Draw a table, a panel with a scale of its own per column, as wide as a page. Marks: see `bars`."""
     columns = [column for _, column in cells.groupby("column")]
-    across = min(len(columns), ACROSS)
+    across = min(4, len(columns))
     down = math.ceil(len(columns) / across)
     with canvas(base, 2 * WIDTH, 0.5 + PANEL_HEIGHT * down) as figure:
         axes = figure.subplots(down, across, squeeze=False).flatten()
@@ -62,7 +69,7 @@ def _axes(ax: Any, cells: pd.DataFrame, groups: int, plain: set[str]) -> None:
         left = x - 0.43
         for i, cell in enumerate(column):
             colour, again, _ = turn(cell.method, methods, plain)
-            _bar(ax, cell, left + (i + 0.5) * width, width, colour, HATCHES[again])
+            _bar(ax, cell, left + (i + 0.5) * width, width, colour, style.HATCHES[again])
         if column[0].metric == "top1":
             chance = [100 / column[0].classes] * 2
             ax.plot([left, x + 0.43], chance, ":", color="black", lw=0.9, label="chance")
@@ -77,7 +84,7 @@ def _bar(ax: Any, cell: Any, x: float, width: float, colour: str, hatch: str | N
         ax.bar(x, cell.mean, 0.9 * width, label="/".join(cell.names), edgecolor="black",
                linewidth=0.4, color=colour, hatch=hatch)  # fmt: skip
     if cell.spread:
-        ink = "black" if colour != BLACK else GREYS[1]
+        ink = "black" if colour != style.BLACK else style.GREYS[1]
         ax.errorbar(x, cell.mean, cell.spread, color=ink, lw=0.7, capsize=1.5, capthick=0.7)
     if cell.collapsed:
         at = {"xytext": (0, 1), "textcoords": "offset points", "ha": "center", "va": "bottom"}
@@ -130,3 +137,117 @@ def _highest(cells: pd.DataFrame) -> float:
     """The largest value drawn, in percent; at least 1."""
     drawn = cells[(cells.published != "") & ~cells.stand_in].published.astype(float)
     return max(1.0, *(cells["mean"] + cells.spread).dropna(), *drawn)
+
+
+def lines_of_shots(cells: pd.DataFrame, label: str, base: Path, plain: set[str]) -> None:
+    """Draw a score against the number of labels k, a panel per data set; bars: standard deviation.
+
+    `cells`: burn.report.tables.shots.
+    """
+    cells = cells.assign(k=cells.label.str.split().str[-1].astype(int), set=cells.names.str[0])
+    ticks, sets = list(cells.k.unique()), cells.groupby("set", sort=False)
+    methods = list(cells.method.unique())
+    with canvas(base, WIDTH if len(sets) == 1 else 2 * WIDTH, 2.6) as figure:
+        axes = figure.subplots(1, len(sets), squeeze=False)[0]
+        for ax, (name, of_set) in zip(axes, sets, strict=True):
+            for method, own in of_set[of_set.n > 0].groupby("method", sort=False):
+                apart = 1.02 ** (methods.index(method) - len(methods) / 2)  # bars side by side
+                ax.errorbar(apart * own.k, own["mean"], own.spread, label=own.names.iloc[0][-1],
+                            capsize=1.5, elinewidth=0.5, **line(method, methods, plain))  # fmt: skip
+            ax.set_xscale("log", base=2)
+            ax.set_xticks(ticks, [str(k) for k in ticks])
+            ax.set_xlabel("images of each class, k")
+            ax.set_title(name)
+        axes[0].set_ylabel(label)
+        legend(figure, axes, 3 if len(sets) == 1 else 5)
+
+
+def tradeoff(points: pd.DataFrame, label: str, base: Path, plain: set[str]) -> None:
+    """Draw a score against operations for one image and against stored bytes.
+
+    `points`: burn.report.cost.points; the results of methods are filled.
+    """
+    methods = list(points.method.unique())
+    with canvas(base, WIDTH, 2.9) as figure:
+        axes = figure.subplots(1, 2, sharey=True)
+        for ax, (key, (scale, unit, ticks)) in zip(axes, COSTS.items(), strict=True):
+            for point in points.to_dict("records"):
+                look = line(point["method"], methods, plain) | {"ls": "none"}
+                look["marker"] = OF_STAGE[point["stage"]]
+                look["mfc"] = look["color"] if point["final"] else "white"
+                look["label"] = point["method"] if point["final"] else None
+                spread = point["spread"] or None
+                ax.errorbar(point[key] / scale, point["mean"], spread, elinewidth=0.5, **look)
+            ax.set_xscale("log")
+            ax.margins(x=0.15)
+            ax.xaxis.set_major_locator(LogLocator(subs=ticks))
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            ax.set_xlabel(unit)
+        for stage in (s for s in STAGES if s in set(points.stage)):
+            look = {"marker": OF_STAGE[stage], "ls": "none", "mfc": "white", "color": "black"}
+            axes[0].plot([], [], label=f"after {stage}", **look)
+        axes[0].set_ylabel(label)
+        legend(figure, axes)
+
+
+def read_curves(folders: dict[tuple[str, int, str], Path]) -> pd.DataFrame:
+    """The training curves of (method, seed, stage) -> artifact folder, one after another: `method`,
+    `seed`, `stage`, `update` (counted over all stages), `loss`, `balance` (or nan). Empty if nothing
+    was trained."""
+    known = ["method", "seed", "stage", "update", "loss", "balance"]
+    read = []
+    for key, folder in folders.items():
+        curve = pd.read_csv(folder / CURVE, float_precision="round_trip")
+        read.append(curve.assign(**dict(zip(known, key))).reindex(columns=known))
+    trained = [curve for curve in read if len(curve)]
+    if not trained:
+        return pd.DataFrame(columns=known)
+    curves = pd.concat(trained, ignore_index=True)
+    ends = curves.groupby(known[:3], sort=False)["update"].max()
+    before = (ends.groupby(known[:2]).cumsum() - ends).rename("before")
+    return curves.assign(update=curves["update"] + curves.join(before, on=known[:3]).before)
+
+
+def curves(curves: pd.DataFrame, base: Path) -> None:
+    """Draw the losses of `read_curves` against updates, a panel per method, stage after stage.
+
+    The weight of the similarity term, where a method balances two terms, goes by the scale on the
+    right.
+    """
+    methods = curves.groupby("method", sort=False)
+    across = min(3, len(methods))
+    down = math.ceil(len(methods) / across)
+    with canvas(base, 2 * WIDTH, 0.3 + PANEL_HEIGHT * down) as figure:
+        axes = figure.subplots(down, across, squeeze=False).flatten()
+        for ax in axes[len(methods) :]:
+            ax.set_axis_off()
+        for ax, (method, own) in zip(axes, methods):
+            ax.set_title(method)
+            _curve(ax, [of_seed for _, of_seed in own.groupby("seed", sort=False)])
+        for ax in axes[: len(methods)][-across:]:
+            ax.set_xlabel("updates")
+        legend(figure, [*figure.axes], 4)
+
+
+def _curve(ax: Any, seeds: list[pd.DataFrame]) -> None:
+    for n, curve in enumerate(seeds):
+        label = "loss" if len(seeds) == 1 else f"loss, seed {curve.seed.iloc[0]}"
+        look = {"color": BLUE, "ls": style.LINES[n % len(style.LINES)], "lw": 0.8, "label": label}
+        ax.plot(curve["update"], curve.loss, **look)
+    ends = seeds[0].groupby("stage", sort=False)["update"].max()
+    for stage, start in zip(ends.index, [0, *ends]):
+        if start:
+            ax.axvline(start, color="black", lw=0.5)
+        if stage != TEACHER:
+            at = {"xytext": (2, -1), "textcoords": "offset points", "va": "top", "fontsize": 6}
+            ax.annotate(stage, (start, 1), xycoords=("data", "axes fraction"), **at)
+    ax.margins(x=0.02, y=0.12)
+    balanced = seeds[0].dropna(subset="balance")
+    if len(balanced):
+        right = ax.twinx()
+        right.spines["right"].set_visible(True)
+        right.set_ylim(0, 1)
+        for _, own in balanced.groupby("stage", sort=False):  # it starts anew with each
+            look = {"color": RED, "ls": "--", "lw": 0.8, "label": "weight of the similarity"}
+            right.plot(own["update"], own.balance, **look)

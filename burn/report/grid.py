@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
@@ -18,15 +17,9 @@ MARKDOWN = {"": "{}", "best": "**{}**", "second": "<ins>{}</ins>", "published": 
 LATEX = {"": "{}", "best": r"\textbf{{{}}}", "second": r"\underline{{{}}}",
          "published": r"\textcolor{{gray}}{{{}}}"}  # fmt: skip
 SPECIAL = {c: "\\" + c for c in "%_&#${}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "†": r"$^\dagger$",
-    "∗": r"$^\ast$",
-    "–": "--",
-    "×": r"$\times$",
-}
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "†": r"$^\dagger$", "∗": r"$^\ast$", "–": "--", "×": r"$\times$",
+}  # fmt: skip
 
 
 class Cell(NamedTuple):
@@ -49,8 +42,7 @@ class Head(NamedTuple):
     levels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """A printed table; `base` is its name in tables/, `caption` stands below."""
 
     heads: list[Head]

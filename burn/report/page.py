@@ -2,8 +2,11 @@
 
 import base64
 import io
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+from PIL import Image
 
 from burn.report.grid import Grid, to_markdown
 from burn.report.style import DPI
@@ -11,16 +14,14 @@ from burn.report.style import DPI
 SCREEN = 200  # dots per inch of a figure on the page
 
 
-@dataclass(frozen=True)
-class Prose:
+class Prose(NamedTuple):
     """A paragraph, or a list of them with `items`."""
 
     text: str
     items: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """figures/<name>.png, what it shows for who cannot see it, and a caption."""
 
     name: str
@@ -28,18 +29,16 @@ class Picture:
     caption: str
 
 
-@dataclass(frozen=True)
-class Details:
+class Details(NamedTuple):
     """Text that opens on demand, on the HTML page alone."""
 
     title: str
     text: str
 
 
-@dataclass
-class Section:
+class Section(NamedTuple):
     title: str
-    blocks: list[Prose | Grid | Picture | Details] = field(default_factory=list)
+    blocks: list[Prose | Grid | Picture | Details]
 
 
 def markdown(title: str, sections: list[Section]) -> str:
@@ -59,19 +58,15 @@ def markdown(title: str, sections: list[Section]) -> str:
 
 def html(title: str, sections: list[Section], folder: Path) -> str:
     """The page as one file that needs no other: pictures are in it. `folder`: the report's own."""
-    import jinja2
-
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent),
                                      autoescape=True, trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-
-    def kind(block) -> str:
-        return type(block).__name__
-
-    def picture(name: str) -> tuple[str, float]:
-        return embedded(folder / "figures" / f"{name}.png")
-
     template = environment.get_template("page.html")
-    return template.render(title=title, sections=sections, kind=kind, picture=picture)
+    return template.render(
+        title=title,
+        sections=sections,
+        kind=lambda block: type(block).__name__,
+        picture=lambda name: embedded(folder / "figures" / f"{name}.png"),
+    )
 
 
 def embedded(path: Path) -> tuple[str, float]:
@@ -79,8 +74,6 @@ def embedded(path: Path) -> tuple[str, float]:
 
     As WebP and for a screen, which takes a tenth of the bytes.
     """
-    from PIL import Image
-
     content = io.BytesIO()
     with Image.open(path) as figure:
         width = figure.width / DPI

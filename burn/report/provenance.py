@@ -1,6 +1,7 @@
 """What a run was made with, told by the provenance of its steps: parameters, machines, commits."""
 
 from collections.abc import Iterable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,20 @@ from burn.artifacts import read_json
 from burn.experiment.reads import READS, plain
 from burn.experiment.schema import STAGES
 from burn.places import PROVENANCE, TEACHER
+from burn.report.collect import methods
 
 SHORT, MINUTES = 12, len("2026-01-02T03:04")  # characters of a commit and of a time that are shown
 
 
 def trainings(settings: dict[str, Any], results: Path) -> dict[tuple[str, int, str], Path]:
     """(method, seed, stage) -> artifact folder of all training steps, those of the teachers first."""
-    seeds, known = settings["seeds"], settings["methods"]
-    out = {(TEACHER, seed, TEACHER): places.teacher(results, seed) for seed in seeds}
-    for method in (*known.standalone, *known.distilled):
-        for seed in seeds:
-            out |= {(method, seed, s): places.network(results, method, seed, s) for s in STAGES}
-    return out
+    seeds, rows = settings["seeds"], [m for m in methods(settings) if m != TEACHER]
+    return {(TEACHER, seed, TEACHER): places.teacher(results, seed) for seed in seeds} | {
+        (method, seed, stage): places.network(results, method, seed, stage)
+        for method in rows
+        for seed in seeds
+        for stage in STAGES
+    }
 
 
 def provenances(results: Path, folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
@@ -72,27 +75,28 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in flat.items():
         *path, last = key.split(".")
-        section = out
-        for name in path:
-            section = section.setdefault(name, {})
-        section[last] = value
+        reduce(lambda section, name: section.setdefault(name, {}), path, out)[last] = value
     return out
 
 
 def machines(steps: Iterable[dict[str, Any]]) -> list[tuple[str, str, str, str, int]]:
     """(what made them, commit, device and precision, when, how many) of provenances, equal ones together."""
-    groups: dict[tuple[str, str, str], list[str]] = {}
+    lines = []
     for step in steps:
         versions = ", ".join(f"{k} {v}" for k, v in step["versions"].items() if v)
-        made = f"Python {step['python']}, {versions}"
         commit, *changes = (step["commit"] or "unknown").split("+")
         device = ", ".join(filter(None, (step["device"], step.get("precision"))))
-        key = (made, "+".join([commit[:SHORT], *changes]), device)
+        made = (
+            f"Python {step['python']}, {versions}",
+            "+".join([commit[:SHORT], *changes]),
+            device,
+        )
         when = (step.get("finished") or "").partition("+")[0]  # UTC, as the heading says
-        groups.setdefault(key, []).append(when[:MINUTES].replace("T", " "))
+        lines.append((made, when[:MINUTES].replace("T", " ")))
     out = []
-    for key, times in groups.items():
+    for made in dict.fromkeys(made for made, _ in lines):
+        times = [when for of, when in lines if of == made]
         told = sorted(filter(None, times))
         when = " to ".join(dict.fromkeys(told[:1] + told[-1:])) or "not recorded"
-        out.append((*key, when, len(times)))
+        out.append((*made, when, len(times)))
     return out

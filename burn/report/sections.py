@@ -7,17 +7,13 @@ import pandas as pd
 
 from burn import places
 from burn.places import PREDICTIONS
-from burn.report import captions, cost, difference, examples, plots
+from burn.report import captions, cost, difference, examples, figures, tables
 from burn.report.captions import RANKING, caption, figure_key, measured, name
 from burn.report.collect import TEACHER, entry, is_random, methods
-from burn.report.figures import bars, ladder, panels
 from burn.report.grid import Cell, Grid, Head, printed, to_latex, to_markdown
 from burn.report.page import Picture, Prose, Section
 from burn.report.provenance import trainings
-from burn.report.tables import (
-    ABLATION, DIGITS, ablation_rows, columns, fill, final_rows, last_stages, scores, shots,
-    stage_rows, to_csv,
-)  # fmt: skip
+from burn.report.tables import ablation_rows, columns, fill, final_rows, last_stages, stage_rows
 
 MAIN = "linear"  # the task of the main table; the only one with a table per stage
 # Methods that pictures leave out, for room: the published baselines but the nearest rival.
@@ -42,11 +38,13 @@ class Report:
         main = methods(settings, "main")
         self.plain = {m for m in main if m == TEACHER or is_random(settings, m)}
 
-    def save(self, base: str, cells: pd.DataFrame, heads: tuple[str, ...], said: str,
-             full: pd.DataFrame | None = None, beside: bool = True, note: str = "") -> Grid:  # fmt: skip
-        """Write a table; its CSV is that of `full`, which has every metric."""
-        grid = printed(cells, heads, said, base, self.link, beside)
-        return self.write(grid, to_csv(cells if full is None else full), note)
+    def save(self, base: str, said: str, frame: pd.DataFrame, cells: pd.DataFrame,
+             full: pd.DataFrame | None = None, heads: tuple[str, ...] = ("method",),
+             note: str = "", beside: bool = True, **reading: Any) -> Grid:  # fmt: skip
+        """Write a table, which shows what is `said`; its CSV is that of `full`, with every metric."""
+        told = caption(self.settings, said, frame, cells, beside=beside, **reading)
+        grid = printed(cells, heads, told, base, self.link, beside)
+        return self.write(grid, tables.to_csv(cells if full is None else full), note)
 
     def write(self, grid: Grid, csv: str, note: str = "") -> Grid:
         """Write tables/<base>.csv, .md and .tex."""
@@ -90,61 +88,56 @@ def sections(report: Report, frame: pd.DataFrame) -> list[Section]:
 
 def comparison(report: Report, frame: pd.DataFrame) -> Section:
     """Table and figure of every task: the headline of each method's last stage."""
-    settings = report.settings
-    cells = fill(frame, final_rows(settings, frame), columns(frame, grouped=True))
+    cells = fill(frame, final_rows(report.settings, frame), columns(frame, grouped=True))
     tasks = captions.listed([name(task).lower() for task in frame.task.unique()])
-    said = caption(settings, f"The score each task is known by, {tasks} (%).", frame, cells)
-    grid = report.save("comparison", cells, ("method",), said)
-    panels(cells, "score (%)", report.figure("comparison"), report.plain)
+    grid = report.save("comparison", f"The score each task is known by, {tasks} (%).", frame, cells)
+    figures.panels(cells, "score (%)", report.figure("comparison"), report.plain)
     alt = "The score of each method on each task"
     return Section("Comparison", [grid, Picture("comparison", alt, figure_key(cells))])
 
 
 def of_task(report: Report, frame: pd.DataFrame, task: str) -> Section:
     """Tables and figures of one task, of each method's last stage."""
-    settings, rows, note = report.settings, final_rows(report.settings, frame), ""
+    rows, note = final_rows(report.settings, frame), ""
     cells, full = (fill(frame, rows, columns(frame, every)) for every in (False, True))
     title, metric = name(task), measured(cells)
-    if task == MAIN:
-        lines = difference.differences(settings, frame, report.results)
-        if len(lines):
-            note = difference.sentence(lines, frame)
-            lines.to_csv(report.out / "tables/differences.csv", index=False, lineterminator="\n")
-    said = caption(settings, f"{title}: {metric} (%).", frame, cells)
-    blocks = [report.save(task, cells, ("method",), said, full, note=note), Prose(note)]
-    bars(cells, f"{metric[0].upper()}{metric[1:]} (%)", report.figure(task), report.plain)
+    lines = difference.differences(report.settings, frame, report.results) if task == MAIN else []
+    if len(lines):
+        note = difference.sentence(lines, frame)
+        lines.to_csv(report.out / "tables/differences.csv", index=False, lineterminator="\n")
+    grid = report.save(task, f"{title}: {metric} (%).", frame, cells, full, note=note)
+    figures.bars(cells, f"{metric[0].upper()}{metric[1:]} (%)", report.figure(task), report.plain)
     alt = f"{title}: {metric} of each method on each data set"
-    blocks.append(Picture(task, alt, figure_key(cells)))
-    return Section(title, [*blocks, *of_shots(report, frame, rows, task),
-                           *pictures(report, frame, task)])  # fmt: skip
+    blocks = [grid, Prose(note), Picture(task, alt, figure_key(cells))]
+    more = [*of_shots(report, frame, rows, task), *pictures(report, frame, task)]
+    return Section(title, [*blocks, *more])
 
 
 def transfer(report: Report, frame: pd.DataFrame) -> Section | None:
     """Table of the main task on data sets that the networks were not pretrained on, if on others too."""
-    settings = report.settings
-    away = frame[frame.dataset != settings["pretrain_on"]]
+    away = frame[frame.dataset != report.settings["pretrain_on"]]
     if away.empty or len(away) == len(frame):
         return None
-    rows = final_rows(settings, away)
+    rows = final_rows(report.settings, away)
     cells, full = (fill(away, rows, columns(away, every)) for every in (False, True))
-    said = "Transfer by linear evaluation: {} (%) on data sets not seen in pretraining."
-    said = caption(settings, said.format(measured(cells)), away, cells)
-    return Section("Transfer", [report.save("transfer", cells, ("method",), said, full)])
+    said = f"{measured(cells)} (%) on data sets not seen in pretraining."
+    said = f"Transfer by linear evaluation: {said}"
+    return Section("Transfer", [report.save("transfer", said, away, cells, full)])
 
 
 def of_shots(report: Report, frame: pd.DataFrame, rows: pd.DataFrame, task: str) -> list:
     """A task's table and figure from k images of each class, if it has such scores."""
-    cells = shots(frame, rows)
+    cells = tables.shots(frame, rows)
     if cells.empty:
         return []
-    metric, base = name(scores(frame)[0]), f"{task}_k"
+    metric, base = name(tables.scores(frame)[0]), f"{task}_k"
     said = (
         f"{name(task)} from k images of each class: {metric} (%). The figure of the task is the mean "
         "over all k. A class with fewer images gives all it has."
     )
-    said = caption(report.settings, said, frame, cells, beside=False)
-    grid = report.save(base, cells, ("data set", "method"), said, beside=False)
-    plots.lines_of_shots(cells, f"{metric} (%)", report.figure(base), report.plain)
+    heads = ("data set", "method")
+    grid = report.save(base, said, frame, cells, heads=heads, beside=False)
+    figures.lines_of_shots(cells, f"{metric} (%)", report.figure(base), report.plain)
     alt = f"{name(task)}: {metric} against the number of images of each class"
     return [grid, Picture(base, alt, "The table as lines; error bars: one standard deviation.")]
 
@@ -154,18 +147,15 @@ def pictures(report: Report, frame: pd.DataFrame, task: str) -> list[Picture]:
     the task's first."""
     settings, last, seed = report.settings, last_stages(frame), report.settings["seeds"][0]
     key, draw, said = SEEN.get(task, ("", None, ""))
-    file = {m: "" if m == TEACHER else entry(settings, m).file for m in methods(settings, "main")}
+    shown = [m for m in last.index if m == TEACHER or entry(settings, m).file not in UNSEEN]
     sets = frame.drop_duplicates("protocol").set_index("protocol").dataset
     for protocol in sorted(sets.index, key=lambda p: sets[p] != settings["pretrain_on"]):
-        shown = {}
-        for method in (m for m in file if file[m] not in UNSEEN):
-            folder = places.evaluation(report.results, protocol, method, seed)
-            kept = examples.kept(folder / PREDICTIONS, last[method])
-            if key in kept:
-                shown[method] = kept
-        if shown:
+        folders = {m: places.evaluation(report.results, protocol, m, seed) for m in shown}
+        kept = {m: examples.kept(folder / PREDICTIONS, last[m]) for m, folder in folders.items()}
+        kept = {m: own for m, own in kept.items() if key in own}
+        if kept:
             base = "neighbours" if task == MAIN else f"{task}_examples"
-            draw(shown, report.figure(base))
+            draw(kept, report.figure(base))
             of = columns(frame[frame.protocol == protocol]).label[0]
             said += f" Data set: {of}; seed {seed}. Too few to rank methods by."
             return [Picture(base, f"{name(task)}: pictures", said)]
@@ -183,16 +173,17 @@ def stages(report: Report, frame: pd.DataFrame) -> Section | None:
     rows = stage_rows(settings, frame)
     if rows.empty:
         return None
-    cells, metric = fill(frame, rows, columns(frame)), measured(fill(frame, rows, columns(frame)))
-    ranking = "Best in bold, second underlined, among the networks after their binary stage."
-    said = f"{name(MAIN)} after each stage of training: {metric} (%)."
-    said = caption(settings, said, frame, cells, ranking, beside=False, epochs=None)
-    grid = report.save("stages", cells, ("method", "stage", "epochs"), said, beside=False)
-    final = final_rows(settings, frame)
+    cells, final = fill(frame, rows, columns(frame)), final_rows(settings, frame)
+    said = f"{name(MAIN)} after each stage of training: {measured(cells)} (%)."
+    ranking = RANKING.replace(
+        "the trained binary networks", "the networks after their binary stage"
+    )
+    grid = report.save("stages", said, frame, cells, heads=("method", "stage", "epochs"),
+                       ranking=ranking, beside=False, epochs=False)  # fmt: skip
     teacher = fill(frame, final[final.method == TEACHER], columns(frame))
     points = cost.points(pd.concat([cells, teacher]), report.results)
-    label = f"{cells.label[0]}, {metric} (%)"
-    plots.tradeoff(points, label, report.figure("cost"), report.plain)
+    label = f"{cells.label[0]}, {measured(cells)} (%)"
+    figures.tradeoff(points, label, report.figure("cost"), report.plain)
     said = (
         "The first column against operations and bytes (see the cost table), of each method after each "
         "stage: circle real, triangle binary activations, square fully binary, star the teacher; filled: "
@@ -206,18 +197,18 @@ def ablation(report: Report, frame: pd.DataFrame) -> Section | None:
     """Table and figure of the ablation, on the main task."""
     if frame.empty:
         return None
-    settings, rows = report.settings, ablation_rows(report.settings, frame)
+    rows = ablation_rows(report.settings, frame)
     cells, full = (fill(frame, rows, columns(frame, every)) for every in (False, True))
-    metric = measured(cells)
+    metric, ranking = measured(cells), RANKING.replace("trained binary networks", "variants")
     said = (
         f"Ablation of burn, {name(MAIN).lower()}: {metric} (%). Epochs are those of the stages "
         "real/binact/binary, steps and images those of all stages together. A variant that "
         "starts with + is the one above it with that added."
     )
-    ranking = RANKING.replace("trained binary networks", "variants")
-    said = caption(settings, said, frame, cells, ranking, epochs=None)
-    grid = report.save("ablation", cells, ABLATION, said, full)
-    ladder(cells, f"{metric} (%)", report.figure("ablation"))
+    grid = report.save(
+        "ablation", said, frame, cells, full, tables.ABLATION, ranking=ranking, epochs=False
+    )
+    figures.ladder(cells, f"{metric} (%)", report.figure("ablation"))
     alt = f"Ablation: {metric} of each variant, beside the published one"
     return Section("Ablation", [grid, Picture("ablation", alt, figure_key(cells, panel=True))])
 
@@ -231,18 +222,15 @@ def costs(report: Report, frame: pd.DataFrame) -> Section:
 
 def training(report: Report) -> Section | None:
     """The training curves of the teacher and every method, main or ablation."""
-    runs: plots.Runs = {}
-    for (method, seed, stage), folder in trainings(report.settings, report.results).items():
-        runs.setdefault(method, {}).setdefault(seed, []).append((stage, folder))
-    order = [TEACHER, *(m for m in methods(report.settings) if m != TEACHER)]
-    drawn = plots.curves({method: runs[method] for method in order}, report.figure("curves"))
-    if not drawn:
+    read = figures.read_curves(trainings(report.settings, report.results))
+    if read.empty:
         return None
+    figures.curves(read, report.figure("curves"))
     said = (
         "Training loss of every stage (mean of 20 updates), against updates; losses of different "
         "methods and stages are not comparable."
     )
-    if "balance" in drawn:
+    if read.balance.notna().any():
         said += (
             " Dashed, by the scale on the right: the weight of burn's similarity term, the rest being "
             "that of its KL term (a clustering term, where there is one, comes on top)."
@@ -252,29 +240,25 @@ def training(report: Report) -> Section | None:
 
 def beside_published(report: Report, main: pd.DataFrame, variants: pd.DataFrame) -> Section | None:
     """Every number that a published one stands beside, and why they differ, as far as is known."""
-    tables = [
+    cells = pd.concat(
         fill(of_task, rows(report.settings, of_task), columns(of_task))
         for frame, rows in ((main, final_rows), (variants, ablation_rows))
         for _, of_task in frame.groupby("task", sort=False)
-    ]
-    cells = pd.concat(tables)
+    )
     cells = cells[(cells.n > 0) & (cells.published != "")]
     if cells.empty:
         return None
     both, lines = pd.concat([main, variants]), []
     for cell in cells.itertuples():
-        why = {"not the real set": cell.stand_in, "collapsed": cell.collapsed,
-               "reduced budget": captions.reduced(both[both.method == cell.method])}  # fmt: skip
-        order = ("not the real set", "reduced budget", "collapsed")
-        here = Cell(f"{cell.mean:.{DIGITS}f}", link=report.link(cell.protocol, cell.method))
-        apart = f"{cell.mean - float(cell.published):+.{DIGITS}f}"
-        told = ", ".join(reason for reason in order if why[reason])
-        lines.append(
-            [Cell(cell.names[0]), Cell(cell.label), here, *map(Cell, (cell.published, apart, told))]
-        )
-    named = {"method": "name", "column": "name", "here": "number", "published": "number",
-             "difference": "number", "why": "name"}  # fmt: skip
+        short = captions.reduced(both[both.method == cell.method])
+        why = ["not the real set"] * cell.stand_in + ["reduced budget"] * short
+        why += ["collapsed"] * cell.collapsed
+        here = Cell(f"{cell.mean:.{tables.DIGITS}f}", link=report.link(cell.protocol, cell.method))
+        apart = f"{cell.mean - float(cell.published):+.{tables.DIGITS}f}"
+        told = (cell.published, apart, ", ".join(why))
+        lines.append([Cell(cell.names[0]), Cell(cell.label), here, *map(Cell, told)])
+    heads = [Head("method", "name"), Head("column", "name")]
+    heads += [*map(Head, ("here", "published", "difference")), Head("why", "name")]
     said = "What differs from the published numbers (%). Sources: "
     said += ", ".join(sorted(cells.published_source.unique())) + "."
-    heads = [Head(text, kind) for text, kind in named.items()]
     return Section("Beside the published numbers", [Grid(heads, lines, said)])

@@ -11,8 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from burn.experiment.schema import STAGES
-from burn.report.collect import TEACHER, entry, is_random, methods
+from burn.report.collect import TEACHER, entry, is_random
 
 DIGITS = 2  # decimals shown, as the published figures have; the CSV has them all
 # What the score a task is known by is called in headings.
@@ -63,36 +62,35 @@ def columns(frame: pd.DataFrame, every: bool = False, grouped: bool = False) -> 
             label = f"{task}: {name}" if grouped else name
             label += " (stand-in)" if facts.stand_in else ""
             label += f", {headline}" if grouped or metrics[0] != first else ""
-            about = {"label": label, "group": task if grouped else "", "name": name}
-            about |= {k: getattr(facts, k) for k in ("protocol", "task", "dataset", "classes")}
-            about |= {"stand_in": facts.stand_in, "headline": headline}
+            about = {
+                k: getattr(facts, k) for k in ("protocol", "task", "dataset", "stand_in", "classes")
+            }
+            about |= {"label": label, "group": task * grouped, "name": name, "headline": headline}
             lines += [about | {"metric": m} for m in (metrics if every else metrics[:1])]
     return pd.DataFrame(lines)
 
 
+def rows(settings: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per method and stage of `frame`; only fully binary, trained networks are `ranked`, only
+    the `final` one is a method's result, which the published figure of `entry` may stand beside."""
+    trained = frame.drop_duplicates(["method", "stage"])[["method", "stage", "last", "epochs"]]
+    trained = trained.rename(columns={"last": "final"}).astype({"epochs": "Int64"})
+    learned = ~trained.method.map(lambda method: is_random(settings, method))
+    return trained.assign(entry=trained.method, ranked=learned & (trained.stage == "binary"))
+
+
 def final_rows(settings: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
-    """A row per method, after its last stage; only fully binary, trained networks are ranked."""
-    last, rows = last_stages(frame), []
-    for method in methods(settings, "main"):
-        stage = last[method]
-        label = {TEACHER: f"{method} (FP)", "binary": method}.get(stage, f"{method} ({stage})")
-        ranked = stage == "binary" and not is_random(settings, method)
-        rows.append({"method": method, "stage": stage, "names": (label,), "ranked": ranked})
-    return pd.DataFrame(rows).assign(final=True, entry=lambda rows: rows.method)
+    """A row per method, after its last stage."""
+    final = rows(settings, frame).query("final")
+    told = final.stage.replace({TEACHER: "FP", "binary": ""}).map(lambda s: f" ({s})" if s else "")
+    return final.assign(names=[(label,) for label in final.method + told])
 
 
 def stage_rows(settings: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
     """A row per method and stage it was trained in; the teacher has no stages."""
-    seen = frame.drop_duplicates(["method", "stage"]).set_index(["method", "stage"])
-    rows = []
-    for method in methods(settings, "main"):
-        for stage in (s for s in STAGES if (method, s) in seen.index):
-            trained = seen.loc[(method, stage)]
-            ranked = stage == "binary" and not is_random(settings, method)
-            rows.append({"method": method, "stage": stage, "ranked": ranked,
-                         "names": (method, stage, whole(trained.epochs)),
-                         "final": trained["last"], "entry": method})  # fmt: skip
-    return pd.DataFrame(rows)
+    trained = rows(settings, frame[frame.method != TEACHER])
+    names = zip(trained.method, trained.stage, trained.epochs.map(whole))
+    return trained.assign(names=list(names))
 
 
 def ablation_rows(settings: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
@@ -100,21 +98,18 @@ def ablation_rows(settings: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame
 
     A label that goes on where the one above ends is cut to what it adds, as in figure 1d.
     """
-    last, spent, rows, above = last_stages(frame), totals(frame), [], None
-    for method in methods(settings, "ablation"):
+    final, spent, lines = rows(settings, frame).query("final"), totals(frame), [{"entry": None}]
+    for method in final.method:
         given = entry(settings, method)
         label = given.label or method
         epochs = "/".join(str(count) for _, count in given.epochs)
-        steps, images = (whole(spent[key].get(method)) for key in ("updates", "images_seen"))
-        added = label.removeprefix(f"{above}+")
+        steps, images = spent.loc[method].map(whole)
+        added = label.removeprefix(f"{lines[-1]['entry']}+")
         shown = added if added == label else f"+ {added}"
         shown = shown.replace("_", " ") if given.label else shown
-        rows.append({"method": method, "stage": last[method], "names": (shown, epochs, steps, images),
-                     "ranked": last[method] == "binary", "final": True, "entry": label,
-                     "label": label, "epochs_per_stage": epochs, "steps": steps,
-                     "images_seen": images})  # fmt: skip
-        above = label
-    return pd.DataFrame(rows).rename(columns={"label": "row_label"})
+        lines.append({"names": (shown, epochs, steps, images), "entry": label, "row_label": label,
+                      "epochs_per_stage": epochs, "steps": steps, "images_seen": images})  # fmt: skip
+    return final.assign(**pd.DataFrame(lines[1:], index=final.index))
 
 
 def last_stages(frame: pd.DataFrame) -> pd.Series:
@@ -145,21 +140,12 @@ def fill(frame: pd.DataFrame, rows: pd.DataFrame, columns: pd.DataFrame) -> pd.D
     spread a task reports of one examination, where it does (few-shot drawings); `spread` is the one
     shown: over seeds, of one seed `within_std`, else 0. `mark` is best, second or nothing.
     """
-    rows, columns = (
-        lines.assign(**{key: range(len(lines))})
-        for lines, key in ((rows, "row"), (columns, "column"))
-    )
-    values = frame.groupby(CELL)
-    numbers = pd.DataFrame(
-        {
-            "mean": values.value.apply(pd.Series.mean),
-            "std": values.value.apply(pd.Series.std),
-            "n": values.value.count(),
-            "within_std": values.within.apply(pd.Series.mean),
-            "epochs": values.epochs.first().astype("Int64"),
-            "collapsed": values.collapsed.any(),
-        }
-    )
+    rows = rows.assign(row=range(len(rows)))
+    columns = columns.assign(column=range(len(columns)))
+    numbers = frame.groupby(CELL).agg(
+        mean=("value", pd.Series.mean), std=("value", pd.Series.std), n=("value", "count"),
+        within_std=("within", "mean"), collapsed=("collapsed", "any"),
+    )  # fmt: skip
     cells = rows.merge(columns, how="cross").join(numbers, on=CELL)
     cells = cells.join(published(), on=["entry", *ENTRY[1:]])
     beside = ["published", "published_source"]
@@ -167,9 +153,8 @@ def fill(frame: pd.DataFrame, rows: pd.DataFrame, columns: pd.DataFrame) -> pd.D
     cells["n"] = cells.n.fillna(0).astype(int)
     cells["collapsed"] = cells.collapsed.eq(True)
     cells["spread"] = cells["std"].where(cells.n > 1, cells.within_std).fillna(0.0)
-    shown = (
-        cells["mean"].map(f"{{:.{DIGITS}f}}".format).astype(float)
-    )  # what prints alike ranks alike
+    # What prints alike ranks alike.
+    shown = cells["mean"].map(f"{{:.{DIGITS}f}}".format).astype(float)
     places = shown.where(cells.ranked).groupby(cells.column).rank(method="dense", ascending=False)
     cells["mark"] = places.map({1: "best", 2: "second"}).fillna("")
     return cells
