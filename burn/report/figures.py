@@ -198,7 +198,7 @@ def read_curves(folders: dict[tuple[str, int, str], Path]) -> pd.DataFrame:
     known = ["method", "seed", "stage", "update", "loss", "balance"]
     read = []
     for key, folder in folders.items():
-        curve = pd.read_csv(folder / CURVE, float_precision="round_trip")
+        curve = pd.read_csv(folder / CURVE)
         read.append(curve.assign(**dict(zip(known, key))).reindex(columns=known))
     trained = [curve for curve in read if len(curve)]
     if not trained:

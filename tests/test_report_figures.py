@@ -1,10 +1,9 @@
-"""Figures that are no bars, and pictures of what networks find, on made-up results."""
+"""Figures of a report, and pictures of what networks find, on made-up results."""
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from test_columns import view_of
-from test_report import STAGES, blank, drawn, made, make_view, place, results  # noqa: F401
+from reports import STAGES, TOP1, blank, edit, made, make_real, make_settings, place, settings_of
 
 from burn.evaluation.pictures import encode
 from burn.report import examples
@@ -24,8 +23,41 @@ def figures(monkeypatch):
     return found
 
 
-def test_training_curves_go_through_all_stages_with_the_balance_beside(results, drawn, figures):  # noqa: F811
-    made(results, make_view(seeds=[0]))
+def test_figure_is_a_column_wide_with_vector_fonts_and_no_date(results, drawn):
+    out = made(results)
+    png = (out / "figures/linear.png").read_bytes()
+    assert int.from_bytes(png[16:20], "big") == 990  # 3.3 inches at 300 dots
+    pdf = (out / "figures/linear.pdf").read_bytes()
+    assert b"/Type /Font" in pdf and b"/Type3" not in pdf
+    assert b"CreationDate" not in pdf and b"Software" not in png
+
+
+def test_figure_draws_bars_spread_chance_and_published_of_real_sets_only(results, drawn, figures):
+    bad = {"collapsed": True}
+    edit(results, "linear-cifar10", "burn", 0, lambda f: f["stages"]["binary"].update(bad))
+    made(results)
+    first = figures["linear"]
+    make_real(results)
+    made(results, make_settings(seeds=[0]), "real")
+
+    def drawn_in(figure):
+        (ax,) = figure.axes
+        heights = [bar[0].get_height() for bar in ax.containers if hasattr(bar, "patches")]
+        diamonds = [float(x.get_ydata()[0]) for x in ax.lines if x.get_marker() == "D"]
+        dotted = [float(x.get_ydata()[0]) for x in ax.lines if x.get_linestyle() == ":"]
+        spreads = len([bar for bar in ax.containers if not hasattr(bar, "patches")])
+        return heights, diamonds, dotted, spreads, [text.get_text() for text in ax.texts]
+
+    heights = [21, 62, 42, 51, 70.5]
+    heights += [h - 5 for h in heights]
+    assert drawn_in(first) == (heights, [], [10, 10], 10, ["†"])
+    heights, diamonds, _, spreads, _ = drawn_in(figures["linear"])
+    assert heights[:5] == [TOP1[method][0] for method in TOP1]
+    assert (diamonds, spreads) == ([64.10, 61.50, 62.29], 0)
+
+
+def test_training_curves_go_through_all_stages_with_the_balance_beside(results, drawn, figures):
+    made(results, make_settings(seeds=[0]))
     by_title = {ax.get_title(): ax for ax in figures["curves"].axes if ax.get_title()}
     assert list(by_title) == ["teacher", "supervised", "s2bnn", "burn"]  # random is not trained
     loss = by_title["burn"].lines[0]
@@ -43,14 +75,14 @@ def test_training_curves_go_through_all_stages_with_the_balance_beside(results, 
     )
 
 
-def test_two_seeds_are_two_lines(results, drawn, figures):  # noqa: F811
-    made(results, make_view(seeds=[0, 1]))
+def test_two_seeds_are_two_lines(results, drawn, figures):
+    made(results, make_settings(seeds=[0, 1]))
     burn = next(ax for ax in figures["curves"].axes if ax.get_title() == "burn")
     names = [line.get_label() for line in burn.lines if line.get_color() == BLUE]
     assert names == ["loss, seed 0", "loss, seed 1"]
 
 
-def test_scores_stand_above_what_each_stage_costs(results, drawn, figures):  # noqa: F811
+def test_scores_stand_above_what_each_stage_costs(results, drawn, figures):
     made(results)
     operations, stored = figures["cost"].axes
 
@@ -68,8 +100,8 @@ def test_scores_stand_above_what_each_stage_costs(results, drawn, figures):  # n
     assert {x for x, *_ in points(stored)} == {0.5}
 
 
-def test_shots_are_drawn_over_k_with_their_spread(results, drawn, figures):  # noqa: F811
-    made(results, view_of(results, seeds=[0]))
+def test_shots_are_drawn_over_k_with_their_spread(results, drawn, figures):
+    made(results, settings_of(results, seeds=[0]))
     (ax,) = figures["fewshot_k"].axes
     assert ax.get_title() == "voc07" and ax.get_xscale() == "log"
     burn = next(bar for bar in ax.containers if bar.get_label() == "burn")
@@ -90,14 +122,14 @@ def keep_pictures(folder, protocol, method, arrays, stage="binary"):
     np.savez(path, **found, **{f"{stage}.{name}": value for name, value in arrays.items()})
 
 
-def test_neighbours_are_framed_by_whether_the_class_is_the_same(results, drawn, figures):  # noqa: F811
+def test_neighbours_are_framed_by_whether_the_class_is_the_same(results, drawn, figures):
     side, queries = 8, 2
     picture = encode(np.full((3, queries * side, 4 * side), 200, np.uint8))
     labels = np.array([[0, 0, 1, 0], [2, 2, 2, 3]], np.int16)
     for method in ("random", "supervised", "burn", "teacher"):
         own = {"neighbours": picture, "labels": labels if method == "burn" else labels * 0}
         keep_pictures(results, "linear-imagenet", method, own)
-    out = made(results, make_view(seeds=[0]))
+    out = made(results, make_settings(seeds=[0]))
     panels = {ax.get_title().split("\n")[0]: ax for ax in figures["neighbours"].axes}
     assert list(panels) == [
         "query",

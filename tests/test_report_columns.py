@@ -3,52 +3,14 @@
 import json
 
 import pytest
-from test_report import TOP1, blank, evaluation, find, grid, lines_of, made, make_view, put, results
+from reports import blank, edit, find, grid, lines_of, made, make_settings, place, settings_of
 
 from burn.errors import UserError
 from burn.experiment.schema import Protocol
 
-__all__ = ["results"]  # the fixture
-
-COLUMNS = {
-    "linear-voc07": {"task": "linear", "dataset": "voc07"},
-    "semi-1": {"task": "semi", "dataset": "imagenet", "options": {"fraction": 0.01}},
-    "semi-10": {"task": "semi", "dataset": "imagenet", "stages": "last"},
-    "fewshot-voc07": {"task": "fewshot", "dataset": "voc07", "stages": "last"},
-}
-KS = (1, 4, 16)
-
-
-def scored(task, dataset, top1):
-    if task == "semi":
-        return {"top1": top1 - 1, "top5": top1 + 9, "notes": {"lr": 0.1, "held_out": {"a": 3.0}}}
-    found = {"map": top1 / 2}
-    for k in KS if task == "fewshot" else ():
-        found |= {f"map_k{k}": top1 / 2 + k, f"map_k{k}_std": k / 10}
-    return found
-
-
-def view_of(results, wanted=tuple(COLUMNS), **options):
-    """A view with `wanted` beside the linear protocols of test_report, and their evaluations."""
-    view = make_view(**options)
-    for name in wanted:
-        protocol = view["protocols"][name] = Protocol.model_validate(COLUMNS[name])
-        for method, values in TOP1.items():
-            for seed, value in enumerate(values):
-                found = evaluation("linear-cifar10", method, seed, value)
-                found |= {"protocol": name, "task": protocol.task, "dataset": protocol.dataset}
-                last = "teacher" if method == "teacher" else "binary"
-                for stage, numbers in found["stages"].items():
-                    for key in ("top1", "top5", "knn20", "knn200"):
-                        del numbers[key]
-                    if protocol.stages == "all" or stage == last:
-                        numbers |= scored(protocol.task, protocol.dataset, value)
-                put(results, found)
-    return view
-
 
 def test_the_comparison_has_one_row_per_method_and_every_column_filled(results):
-    out = made(results, view_of(results, seeds=[0]))
+    out = made(results, settings_of(results, seeds=[0]))
     table = grid(out / "tables/comparison.md")
     assert table[0] == [
         "method",
@@ -78,13 +40,13 @@ def test_the_comparison_has_one_row_per_method_and_every_column_filled(results):
 def test_figures_of_every_task_have_its_headlines(results, monkeypatch):
     drawn = {}
 
-    def keep(lines, label, base, plain):
+    def keep(cells, label, base, plain):
         blank(base)
-        drawn[base.name] = label, [cell.column.metric for cell in lines[0][1]], plain
+        drawn[base.name] = label, list(cells.metric[cells.row == 0]), plain
 
-    monkeypatch.setattr("burn.report.parts.bars", keep)
-    monkeypatch.setattr("burn.report.parts.panels", keep)
-    made(results, view_of(results))
+    monkeypatch.setattr("burn.report.figures.bars", keep)
+    monkeypatch.setattr("burn.report.figures.panels", keep)
+    made(results, settings_of(results))
     plain = {"random", "teacher"}
     linear = ["top1", "top1", "map"]
     every = [*linear, "top1", "top1", "map"]
@@ -97,7 +59,7 @@ def test_figures_of_every_task_have_its_headlines(results, monkeypatch):
 
 
 def test_a_task_has_a_table_with_all_its_scores(results):
-    out = made(results, view_of(results))
+    out = made(results, settings_of(results))
     lines = lines_of(out / "tables/semi.csv")
     assert {x["metric"] for x in lines} == {"top1", "top5"}  # no learning rate among them
     assert grid(out / "tables/semi.md")[0] == ["method", "semi-1", "semi-10"]
@@ -112,7 +74,7 @@ def test_a_task_has_a_table_with_all_its_scores(results):
 
 @pytest.mark.parametrize(("seeds", "spread"), [((0,), "0.40"), ((0, 1, 2), "0.50")])
 def test_few_shot_scores_for_each_k_with_their_spread(results, seeds, spread):
-    out = made(results, view_of(results, seeds=seeds))
+    out = made(results, settings_of(results, seeds=seeds))
     table = grid(out / "tables/fewshot_k.md")
     assert table[0] == ["data set", "method", "k = 1", "k = 4", "k = 16"]
     burn = next(row for row in table if row[1] == "burn")
@@ -130,40 +92,73 @@ def test_few_shot_scores_for_each_k_with_their_spread(results, seeds, spread):
 
 
 def test_stages_that_were_not_examined_still_count_as_training(results):
-    view = view_of(results, ["semi-10"], seeds=[0])
-    out = made(results, view)
+    settings = settings_of(results, ["semi-10"], seeds=[0])
+    out = made(results, settings)
     text = (out / "tables/semi.md").read_text()
     assert "burn 3/3/4" in text and "in 18 to 27 optimiser steps" in text
     stages = grid(out / "tables/stages.md")
-    view["protocols"]["linear-cifar10"] = Protocol(task="linear", dataset="cifar10", stages="last")
-    fewer = grid(made(results, view) / "tables/stages.md")
+    settings["protocols"]["linear-cifar10"] = Protocol(
+        task="linear", dataset="cifar10", stages="last"
+    )
+    fewer = grid(made(results, settings) / "tables/stages.md")
     assert [row[:-1] for row in stages] == fewer  # the last column, cifar10, is gone
-    view["protocols"]["linear-imagenet"] = Protocol(
+    settings["protocols"]["linear-imagenet"] = Protocol(
         task="linear", dataset="imagenet", stages="last"
     )
-    out = made(results, view)
+    out = made(results, settings)
     assert not list((out / "tables").glob("stages*"))
     assert "## After each stage" not in (out / "report.md").read_text()
 
 
 def test_a_last_stage_without_a_score_is_refused(results):
-    view = view_of(results, ["semi-10"], seeds=[0])
-    path = results / "eval/semi-10/burn/seed0/metrics.json"
-    found = json.loads(path.read_text())
-    del found["stages"]["binary"]["top1"], found["stages"]["binary"]["top5"]
-    path.write_text(json.dumps(found))
+    settings = settings_of(results, ["semi-10"], seeds=[0])
+    edit(results, "semi-10", "burn", 0, lambda found: found["stages"]["binary"].pop("scores"))
     with pytest.raises(UserError, match="stages.binary: found no score"):
-        made(results, view)
+        made(results, settings)
 
 
 def test_tasks_left_out_leave_no_trace(results):
-    out = made(results, view_of(results))
+    out = made(results, settings_of(results))
     assert {"semi", "fewshot", "fewshot_k", "comparison"} <= {
         p.stem for p in (out / "tables").iterdir()
     }
-    out = made(results, make_view())
+    out = made(results, make_settings())
     for path in (p for p in out.rglob("*") if p.is_file() and p.suffix not in (".png", ".pdf")):
         text = path.read_text(encoding="utf-8").lower()
         assert "semi" not in text and "shot" not in text and "voc07" not in text, path
     names = {"linear", "transfer", "stages", "cost", "differences"}
     assert {p.stem for p in out.rglob("*.csv")} == names
+
+
+def test_scores_are_those_an_evaluation_lists_whatever_they_are_called(results):
+    """The first leads, also where other numbers go before it, and their spelling says nothing."""
+
+    def report_rank_accuracy(found):
+        for stage in found["stages"].values():
+            numbers = {
+                "rank_accuracy": stage["top1"] + 1,
+                "variance_explained": 7.0,
+                "a_score": 1.0,
+            }
+            numbers |= {"rank_accuracy_std": 0.25, "output_spread": 0.5, "tried": 3}
+            stage |= numbers | {"scores": ["rank_accuracy", "variance_explained", "a_score"]}
+
+    settings = make_settings(seeds=[0], protocols=["linear-imagenet"])
+    for method in ("random", "supervised", "s2bnn", "burn", "teacher"):
+        edit(results, "linear-imagenet", method, 0, report_rank_accuracy)
+    tables = made(results, settings) / "tables"
+    assert grid(tables / "linear.md")[4] == ["burn", "<ins>51.00</ins> ± 0.25"]
+    assert "Linear evaluation: Rank accuracy (%)." in (tables / "linear.md").read_text()
+    lines = [line for line in lines_of(tables / "linear.csv") if line["method"] == "burn"]
+    metrics = [line["metric"] for line in lines]
+    assert metrics == ["rank_accuracy", "variance_explained", "a_score"]
+    assert [line["within_std"] for line in lines] == ["0.25", "", ""]
+    assert [line["mean"] for line in lines] == ["51.0", "7.0", "1.0"]
+
+
+def test_a_listed_score_without_a_number_is_named(results):
+    path = place(results, "linear-imagenet", "burn", 0)
+    edit(results, "linear-imagenet", "burn", 0, lambda found: found["stages"]["real"].pop("top5"))
+    with pytest.raises(UserError) as error:
+        made(results)
+    assert str(error.value) == f"{path}: stages.real.top5: found None; expected a number: a score"
