@@ -91,9 +91,8 @@ def _check(evaluation: Any, path: Path, spec: Protocol, protocol: str, method: s
     for key, value in expected.items():
         if evaluation.get(key) != value:
             raise UserError(f"{path}: {key}: found {evaluation.get(key)!r}; expected {value!r}")
-    for key in (*FACTS, "stages"):
-        if key not in evaluation:
-            raise UserError(f"{path}: {key}: missing; expected here")
+    if missing := [key for key in (*FACTS, "stages") if key not in evaluation]:
+        raise UserError(f"{path}: {missing[0]}: missing; expected here")
     unknown = [name for name in evaluation["stages"] if name not in ORDER]
     if unknown or not evaluation["stages"]:
         raise UserError(f"{path}: stages: found {unknown}; expected some of {', '.join(ORDER)}")

@@ -18,6 +18,8 @@ OURS = "burn"  # the file whose rows are compared
 # Files of rows that learn nothing, learn from labels, or were trained elsewhere.
 NO_RIVALS = ("random", "supervised", "imported")
 METRIC, STAGE = "top1", "binary"  # what is compared
+DIFFERENCE = ["method", "rival", "protocol", "dataset", "stand_in", "difference", "low", "high",
+              "seeds", "test_images"]  # fmt: skip
 
 
 def interval(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
@@ -46,10 +48,9 @@ def differences(settings: dict[str, Any], frame: pd.DataFrame, results: Path) ->
     """Each row of BURN against the best rival of each protocol; `frame` is of the main rows.
 
     A rival is a binary network trained without labels by another method; the best has the highest
-    mean over seeds. A line has `method`, `rival`, `protocol`, `dataset`, `stand_in`, Top-1 of the
-    method minus that of the rival in points (`difference`), the ends of its interval (`low`,
-    `high`), `seeds` and `test_images`. Empty if there is no BURN or no rival. Raises UserError if
-    predictions are missing.
+    mean over seeds. `difference` is Top-1 of the method minus that of the rival in points, `low` and
+    `high` are the ends of its interval. Empty if there is no BURN or no rival. Raises UserError if
+    predictions do not fit.
     """
     last = last_stages(frame)
     known = [m for m in methods(settings, "main") if m != TEACHER and last[m] == STAGE]
@@ -63,17 +64,13 @@ def differences(settings: dict[str, Any], frame: pd.DataFrame, results: Path) ->
             candidates = [m for m in rivals if m in means]
             if not candidates or method not in means:
                 continue
-            rival = max(candidates, key=means.get)
-            images = int(facts.test_images)
+            rival, images = max(candidates, key=means.get), int(facts.test_images)
             right, theirs = (
                 correct(settings, results, protocol, m, images) for m in (method, rival)
             )
-            mean, low, high = interval(right, theirs)
-            lines.append({"method": method, "rival": rival, "protocol": protocol,
-                          "dataset": facts.dataset, "stand_in": facts.stand_in, "difference": mean,
-                          "low": low, "high": high, "seeds": len(right),
-                          "test_images": right.shape[1]})  # fmt: skip
-    return pd.DataFrame(lines)
+            about = (method, rival, protocol, facts.dataset, facts.stand_in)
+            lines.append((*about, *interval(right, theirs), *right.shape))
+    return pd.DataFrame(lines, columns=DIFFERENCE)
 
 
 def correct(settings: dict[str, Any], results: Path, protocol: str, method: str,

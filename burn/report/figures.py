@@ -106,31 +106,31 @@ def ladder(cells: pd.DataFrame, label: str, base: Path) -> None:
     with canvas(base, 2 * WIDTH, 0.6 + 0.17 * len(columns[0])) as figure:
         axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for ax, (column, published) in zip(axes, panels, strict=True):
-            (_published_rungs if published else _rungs)(ax, list(column.itertuples()))
+            _rungs(ax, column, published)
             ax.set_xlabel(label)
         axes[0].set_yticks(range(len(columns[0])), [names[0] for names in columns[0].names])
         axes[0].invert_yaxis()
 
 
-def _rungs(ax: Any, column: list[Any]) -> None:
-    for y, cell in enumerate(column):
-        if cell.n:
-            ax.barh(y, cell.mean, 0.75, color=PALETTE[0], edgecolor="black", linewidth=0.4)
+def _rungs(ax: Any, column: pd.DataFrame, published: bool) -> None:
+    first, look = column.iloc[0], {"edgecolor": "black", "linewidth": 0.7 if published else 0.4}
+    known = column.assign(y=range(len(column)))[
+        column.published != "" if published else column.n > 0
+    ]
+    if published:
+        ax.barh(known.y, known.published.astype(float), 0.75, color="white", **look)
+        ax.set_title(f"{first.dataset}, published", fontsize=7)
+        return
+    ax.barh(known.y, known["mean"], 0.75, color=PALETTE[0], **look)
+    for cell in known.itertuples():
         if cell.spread:
-            ax.errorbar(cell.mean, y, xerr=cell.spread, color="black", lw=0.7, capsize=1.5)
+            ax.errorbar(cell.mean, cell.y, xerr=cell.spread, color="black", lw=0.7, capsize=1.5)
         if cell.collapsed:
             at = {"xytext": (2, 0), "textcoords": "offset points", "va": "center"}
-            ax.annotate("†", (cell.mean + cell.spread, y), **at)
-    ax.set_title(column[0].label, fontsize=7)
-    if column[0].metric == "top1":
-        ax.axvline(100 / column[0].classes, color="black", ls=":", lw=0.9)
-
-
-def _published_rungs(ax: Any, column: list[Any]) -> None:
-    for y, cell in enumerate(column):
-        if cell.published:
-            ax.barh(y, float(cell.published), 0.75, color="white", edgecolor="black", linewidth=0.7)
-    ax.set_title(f"{column[0].dataset}, published", fontsize=7)
+            ax.annotate("†", (cell.mean + cell.spread, cell.y), **at)
+    ax.set_title(first.label, fontsize=7)
+    if first.metric == "top1":
+        ax.axvline(100 / first.classes, color="black", ls=":", lw=0.9)
 
 
 def _highest(cells: pd.DataFrame) -> float:

@@ -5,6 +5,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from burn import places
 from burn.artifacts import read_json
 from burn.experiment.reads import READS, plain
@@ -92,11 +94,10 @@ def machines(steps: Iterable[dict[str, Any]]) -> list[tuple[str, str, str, str, 
             device,
         )
         when = (step.get("finished") or "").partition("+")[0]  # UTC, as the heading says
-        lines.append((made, when[:MINUTES].replace("T", " ")))
+        lines.append((*made, when[:MINUTES].replace("T", " ")))
     out = []
-    for made in dict.fromkeys(made for made, _ in lines):
-        times = [when for of, when in lines if of == made]
-        told = sorted(filter(None, times))
-        when = " to ".join(dict.fromkeys(told[:1] + told[-1:])) or "not recorded"
-        out.append((*made, when, len(times)))
+    for made, alike in pd.DataFrame(lines, columns=range(4)).groupby([0, 1, 2], sort=False):
+        times = sorted(filter(None, alike[3]))
+        when = " to ".join(dict.fromkeys(times[:1] + times[-1:])) or "not recorded"
+        out.append((*made, when, len(alike)))
     return out

@@ -120,8 +120,8 @@ def transfer(report: Report, frame: pd.DataFrame) -> Section | None:
         return None
     rows = final_rows(report.settings, away)
     cells, full = (fill(away, rows, columns(away, every)) for every in (False, True))
-    said = f"{measured(cells)} (%) on data sets not seen in pretraining."
-    said = f"Transfer by linear evaluation: {said}"
+    said = "Transfer by linear evaluation: {} (%) on data sets not seen in pretraining."
+    said = said.format(measured(cells))
     return Section("Transfer", [report.save("transfer", said, away, cells, full)])
 
 
