@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import graphs
 import pytest
 import yaml
+from reports import drawn, results  # noqa: F401  fixtures
 
 from burn.experiment.overlay import merge
 from burn.experiment.reading import load

@@ -5,19 +5,17 @@ import csv
 import graphs
 import pytest
 import yaml
-from test_report import (  # noqa: F401
+from reports import (
     STAGES,
     blank,
-    drawn,
     evaluation,
     grid,
     made,
     make_real,
-    make_view,
+    make_settings,
     put,
     put_cost,
     put_curves,
-    results,
 )
 
 from burn.errors import UserError
@@ -35,10 +33,10 @@ STEPS = {
 
 
 @pytest.fixture
-def ablated(results):  # noqa: F811
-    """(results with three variants, the view that asks for them)."""
-    view = make_view()
-    raw = view["methods"].model_dump()
+def ablated(results):
+    """(results with three variants, the settings that ask for them)."""
+    settings = make_settings()
+    raw = settings["methods"].model_dump()
     for name, (label, epochs, top1) in STEPS.items():
         raw["distilled"][name] = {
             "file": "burn",
@@ -58,8 +56,8 @@ def ablated(results):  # noqa: F811
                     for s, n in trained.items()
                 }
                 put(results, found)
-    view["methods"] = Methods.model_validate(raw)
-    return results, view
+    settings["methods"] = Methods.model_validate(raw)
+    return results, settings
 
 
 def test_the_table_states_the_budget_and_stands_beside_the_published_bars(ablated):
@@ -99,13 +97,13 @@ def test_main_tables_know_nothing_of_it(ablated):
     assert page.index("## After each stage") < page.index("## Ablation") < page.index("## Cost")
 
 
-def test_without_variants_there_is_no_table(results):  # noqa: F811
+def test_without_variants_there_is_no_table(results):
     out = made(results)
     assert not (out / "tables/ablation.md").exists()
     assert "blation" not in (out / "report.md").read_text(encoding="utf-8")
 
 
-def test_the_figure_has_a_panel_per_set_and_one_of_the_published_bars(ablated, drawn, monkeypatch):  # noqa: F811
+def test_the_figure_has_a_panel_per_set_and_one_of_the_published_bars(ablated, drawn, monkeypatch):
     figures = []
 
     def keep(figure, base):
@@ -160,12 +158,12 @@ def test_the_preset_has_every_published_bar_and_one_budget():
 
 
 def test_variants_alone_are_a_report(ablated):
-    results, view = ablated  # noqa: F811
-    raw = view["methods"].model_dump()
+    results, settings = ablated
+    raw = settings["methods"].model_dump()
     raw["standalone"] = {}
     raw["distilled"] = {k: v for k, v in raw["distilled"].items() if v["table"] == "ablation"}
-    view["methods"] = Methods.model_validate(raw)
-    out = made(results, view)
+    settings["methods"] = Methods.model_validate(raw)
+    out = made(results, settings)
     assert (out / "tables/ablation.md").exists() and not (out / "tables/stages.md").exists()
     page = (out / "report.md").read_text(encoding="utf-8")
     assert "One binary network, made in variants with 3 seeds" in page

@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 import pytest
+from reports import evaluation, made, make_settings, place, put, put_cost, put_curves
 from scipy.stats import bootstrap
-from test_report import evaluation, made, make_view, place, put, put_curves, results  # noqa: F401
 
 from burn.errors import UserError
 from burn.experiment.schema import Methods
@@ -73,8 +73,8 @@ def sentence(out):
     return line
 
 
-def test_the_best_rival_of_each_set_is_named_under_the_main_table(results):  # noqa: F811
-    view = make_view(distilled=("s2bnn", "other", "burn", "burn_stable"))
+def test_the_best_rival_of_each_set_is_named_under_the_main_table(results):
+    settings = make_settings(distilled=("s2bnn", "other", "burn", "burn_stable"))
     for seed in range(3):
         for protocol, values in (
             ("linear-imagenet", (30, 20)),
@@ -82,13 +82,10 @@ def test_the_best_rival_of_each_set_is_named_under_the_main_table(results):  # n
         ):
             for method, value in zip(("other", "burn_stable"), values):
                 put(results, evaluation(protocol, method, seed, value))
-    cost = results / "cost"
     for method in ("other", "burn_stable"):
         put_curves(results, method)
-        (cost / method).mkdir()
-        text = (cost / "burn" / "metrics.json").read_text().replace('"burn"', f'"{method}"')
-        (cost / method / "metrics.json").write_text(text)
-    out = made(results, view)
+        put_cost(results, method)
+    out = made(results, settings)
     text = sentence(out)
     assert "10000 resamples of the test images and of the 3 seeds" in text
     points = re.findall(r"(\S+) - (\S+) on (\S+)(?: \(stand-in\))? (\S+) \[(\S+), (\S+)\]", text)
@@ -108,13 +105,13 @@ def test_the_best_rival_of_each_set_is_named_under_the_main_table(results):  # n
     assert lines[0]["seeds"] == "3" and lines[0]["test_images"] == "1000"
 
 
-def test_it_pairs_images_not_means(results):  # noqa: F811
+def test_it_pairs_images_not_means(results):
     """Two methods that are right on other images have a wider interval than two that agree."""
-    agree = made(results, make_view(seeds=[0]))
+    agree = made(results, make_settings(seeds=[0]))
     path = place(results, "linear-imagenet", "s2bnn", 0).with_name("predictions.npz")
     bits = np.unpackbits(np.load(path)["binary"])[:1000]
     np.savez(path, binary=np.packbits(bits[::-1]))
-    apart = made(results, make_view(seeds=[0]), "apart")
+    apart = made(results, make_settings(seeds=[0]), "apart")
 
     def width(out):
         low, high = re.search(r"imagenet \(stand-in\) \S+ \[(\S+), (\S+)\]", sentence(out)).groups()
@@ -125,21 +122,21 @@ def test_it_pairs_images_not_means(results):  # noqa: F811
 
 
 @pytest.mark.parametrize("distilled", [("burn",), ("s2bnn",)])
-def test_without_burn_or_a_rival_nothing_is_said(results, distilled):  # noqa: F811
-    out = made(results, make_view(distilled=distilled))
+def test_without_burn_or_a_rival_nothing_is_said(results, distilled):
+    out = made(results, make_settings(distilled=distilled))
     assert "bootstrap" not in (out / "report.md").read_text()
     assert not (out / "tables/differences.csv").exists()
 
 
-def test_random_supervised_ablation_and_imported_rows_are_no_rivals(results):  # noqa: F811
-    view = make_view()
-    plain = view["methods"].model_dump()
+def test_random_supervised_ablation_and_imported_rows_are_no_rivals(results):
+    settings = make_settings()
+    plain = settings["methods"].model_dump()
     plain["distilled"]["s2bnn"]["table"] = "ablation"
-    view["methods"] = Methods.model_validate(plain)
-    assert "bootstrap" not in (made(results, view) / "report.md").read_text()
+    settings["methods"] = Methods.model_validate(plain)
+    assert "bootstrap" not in (made(results, settings) / "report.md").read_text()
     plain["distilled"]["s2bnn"] |= {"table": "main", "file": "imported"}
-    view["methods"] = Methods.model_validate(plain)
-    assert "bootstrap" not in (made(results, view) / "report.md").read_text()
+    settings["methods"] = Methods.model_validate(plain)
+    assert "bootstrap" not in (made(results, settings) / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +148,7 @@ def test_random_supervised_ablation_and_imported_rows_are_no_rivals(results):  #
         (lambda path: np.savez(path, binary=np.zeros(7, np.uint8)), "expected bits for 1000"),
     ],
 )
-def test_predictions_that_do_not_fit_are_named(results, spoil, said):  # noqa: F811
+def test_predictions_that_do_not_fit_are_named(results, spoil, said):
     path = place(results, "linear-cifar10", "s2bnn", 1).with_name("predictions.npz")
     spoil(path)
     with pytest.raises(UserError) as error:

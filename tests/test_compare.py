@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from test_report import edit, made, make_view, results  # noqa: F401
+from reports import edit, made, make_settings
 
 from burn.__main__ import main
 from burn.errors import UserError
@@ -12,7 +12,7 @@ from burn.report.compare import compare
 
 
 @pytest.fixture
-def runs(results, tmp_path):  # noqa: F811
+def runs(results, tmp_path):
     """A run with three seeds, and another with two, without s2bnn, of another teacher."""
     first, second = tmp_path / "runs" / "first", tmp_path / "runs" / "second"
     for run, queue in ((first, 1024), (second, 4096)):
@@ -22,11 +22,11 @@ def runs(results, tmp_path):  # noqa: F811
             told = {"teacher": {"queue": queue, "norm": True}, "augment": {"size": 32}}
             told = {"params": told, "python": "3", "versions": {}, "device": "", "commit": None}
             (run / "teacher" / f"seed{seed}" / "provenance.json").write_text(json.dumps(told))
-    made(first, make_view())
+    made(first, make_settings())
     for seed in (0, 1):
         higher = lambda found: found["stages"]["binary"].update(top1=60.0)  # noqa: E731
         edit(second, "linear-imagenet", "burn", seed, higher)
-    made(second, make_view(seeds=(0, 1), distilled=("burn",)))
+    made(second, make_settings(seeds=(0, 1), distilled=("burn",)))
     return first, second
 
 

@@ -5,10 +5,11 @@ import json
 
 import pytest
 import torch
-from test_report import grid, made, make_view, put_cost, results  # noqa: F401
+from reports import edit_cost, grid, made, make_settings
 from torch import nn
 
-from burn.deploy.cost import build, cost, count, stored
+from burn import places
+from burn.deploy.cost import cost, count, network_at, stored
 from burn.errors import UserError
 from burn.networks.binary import BinaryConv2d, set_precision
 from burn.report.tables import published
@@ -75,10 +76,10 @@ def test_hooks_are_gone_afterwards():
 
 
 def test_reactnet_is_as_published():
-    found = count(build(REACTNET, "binary", 1000), 224)
+    found = count(network_at(REACTNET, "binary", 1000), 224)
     assert found["flops"] == 32 * 27 * 112**2 + 1024 * 1000
     for what in ("flops", "ops"):
-        printed = published()["reactnet_a", "imagenet", "cost", f"{what}_1e8"][0]
+        printed = published().published["reactnet_a", "imagenet", "cost", f"{what}_1e8"]
         assert f"{found[what] / 1e8:.{len(printed.split('.')[1])}f}" == printed
     # blocks: 3x3 at the output's side, then 1x1 (pairs, where the width doubles)
     widths = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
@@ -93,43 +94,54 @@ def test_reactnet_is_as_published():
     numbers = 27 * 32 + 4 * 32 + (4 + 3) * filters + 2 * sum(widths[:-1])
     numbers += 1024 * 1000 + 1000 + filters  # and a scale a filter
     assert found["bytes"] == weights / 8 + 4 * numbers
-    neck = count(build(REACTNET | {"neck": True}, "binary", 1000), 224)
+    neck = count(network_at(REACTNET | {"neck": True}, "binary", 1000), 224)
     assert neck["flops"] - found["flops"] == 1024 * 1024
     assert neck["bops"] == found["bops"]
 
 
 def test_resnet50_is_as_everybody_counts_it():
     config = {"arch": "resnet50", "width": 1.0, "stem": "imagenet"}
-    found = count(build(config, "fp", 1000), 224)
+    found = count(network_at(config, "fp", 1000), 224)
     assert (found["parameters"], found["bops"]) == (25_557_032, 0)
     assert found["flops"] == pytest.approx(4.09e9, rel=1e-3)
 
 
-def test_the_step_counts_the_network_in_an_artifact(tmp_path):
+def test_the_step_counts_the_network_of_every_method(tmp_path):
     torch.set_num_threads(1)
     small = REACTNET | {"width": 0.25, "neck": True}
-    made_of = {"method": "mine", "network": small}
-    for name, found in (("mine", made_of), ("t", {"network": {"arch": "resnet18", "width": 0.125, "stem": "half"}})):  # fmt: skip
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.json").write_text(json.dumps(found))
-        cost({"size": 32}, tmp_path / name, tmp_path / "cost" / name)
-    read = json.loads((tmp_path / "cost" / "mine" / "metrics.json").read_text())
-    assert (read["method"], read["network"]) == ("mine", small)
-    settings = {(c["precision"], c["pixels"], c["width"], c["classes"]) for c in read["counts"]}
+    teacher = {"arch": "resnet18", "width": 0.125, "stem": "half"}
+    methods = make_settings(distilled=["burn"])["methods"]
+    folders = {"teacher": places.teacher(tmp_path, 3)}
+    for name in ("random", "supervised", "burn"):
+        folders[name] = places.network(tmp_path, name, 3, "binary")
+    for name, folder in folders.items():
+        network = {"teacher": teacher, "burn": small}.get(name, small | {"neck": False})
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps({"network": network}))
+    settings = {"size": 32, "seeds": [3, 4], "methods": methods}
+    cost(settings, tmp_path, places.cost(tmp_path))
+    read = json.loads((tmp_path / "cost" / "metrics.json").read_text())
+    assert set(read) == set(folders)
+    assert (read["burn"]["network"], read["teacher"]["network"]) == (small, teacher)
+    found = {
+        (c["precision"], c["pixels"], c["width"], c["classes"]) for c in read["burn"]["counts"]
+    }
     sizes = ((32, 0.25, 0), (224, 0.25, 0), (224, 1.0, 1000))
-    assert settings == {(p, *s) for p in ("real", "binact", "binary") for s in sizes}
-    (at32,) = [c for c in read["counts"] if (c["precision"], c["pixels"]) == ("binary", 32)]
-    expected = count(build(small, "binary"), 32)
-    assert {k: at32[k] for k in expected} == expected
-    read = json.loads((tmp_path / "cost" / "t" / "metrics.json").read_text())
-    assert read["method"] == "teacher" and {c["precision"] for c in read["counts"]} == {"fp"}
+    assert found == {(p, *s) for p in ("real", "binact", "binary") for s in sizes}
+    for name, network in (("burn", small), ("random", small | {"neck": False})):
+        counts = read[name]["counts"]
+        (at32,) = [c for c in counts if (c["precision"], c["pixels"]) == ("binary", 32)]
+        expected = count(network_at(network, "binary"), 32)
+        assert {k: at32[k] for k in expected} == expected
+    assert {c["precision"] for c in read["teacher"]["counts"]} == {"fp"}
 
 
-def test_the_table_has_a_line_per_network_and_setting(results):  # noqa: F811
-    path = results / "cost" / "burn" / "metrics.json"
-    found = json.loads(path.read_text())
-    found["network"]["neck"] = True
-    path.write_text(json.dumps(found))
+def test_the_table_has_a_line_per_network_and_setting(results):
+    def with_a_neck(known):
+        known["burn"]["network"]["neck"] = True
+        return known
+
+    edit_cost(results, with_a_neck)
     out = made(results)
     table = grid(out / "tables/cost.md")
     assert [row[:4] for row in table[1:]] == [
@@ -154,9 +166,10 @@ def test_the_table_has_a_line_per_network_and_setting(results):  # noqa: F811
     assert "## Cost" in (out / "report.md").read_text()
 
 
-def test_a_cost_of_something_else_is_refused(results):  # noqa: F811
-    put_cost(results, "burn")
-    path = results / "cost" / "burn" / "metrics.json"
-    path.write_text(path.read_text().replace('"burn"', '"other"'))
-    with pytest.raises(UserError, match="method: found 'other'; expected 'burn'"):
-        made(results, make_view())
+def test_a_method_that_was_not_counted_is_named(results):
+    edit_cost(results, lambda known: {m: found for m, found in known.items() if m != "burn"})
+    with pytest.raises(UserError) as error:
+        made(results, make_settings())
+    path = places.cost(results) / "metrics.json"
+    others = "random, supervised, s2bnn, teacher"
+    assert str(error.value) == f"{path}: found {others}; expected burn, too"

@@ -1,14 +1,12 @@
-"""What a reader needs beside the numbers: sentences for captions, made from what was found."""
+"""What a reader needs beside the numbers: sentences for captions, made from what was measured."""
 
-import math
 from typing import Any
 
 import pandas as pd
 
 from burn.experiment.schema import STAGES
 from burn.report.collect import TEACHER, methods
-from burn.report.rows import totals
-from burn.report.tables import Table
+from burn.report.tables import totals
 
 NAMES = {
     "linear": "Linear evaluation",
@@ -21,10 +19,8 @@ NAMES = {
     "ap": "average precision",
     "miou": "mean IoU",
 }
-IMAGENET, EPOCHS = (
-    1_281_167,
-    200,
-)  # what the published students saw: images, and epochs of each stage
+# What the published students saw: images, and epochs of each stage.
+IMAGENET, EPOCHS = 1_281_167, 200
 RANKING = "Best in bold, second underlined, among the trained binary networks."
 
 
@@ -33,63 +29,64 @@ def name(key: str) -> str:
     return NAMES.get(key, key.replace("_", " ").capitalize())
 
 
-def measured(lines: Table) -> str:
+def measured(cells: pd.DataFrame) -> str:
     """The scores of a table's columns: "Top-1", or all of them if there are several."""
-    found = dict.fromkeys(name(cell.column.metric) for cell in lines[0][1])
-    return " or ".join(found)
+    return " or ".join(dict.fromkeys(map(name, cells.metric)))
 
 
 def listed(words: list[str]) -> str:
     """ "a, b and c"."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def reading(
-    settings: dict[str, Any],
-    frame: pd.DataFrame,
-    lines: Table,
-    ranking: str = RANKING,
-    beside: bool = True,
-) -> list[str]:
+def caption(settings: dict[str, Any], said: str, frame: pd.DataFrame, cells: pd.DataFrame,
+            ranking: str = RANKING, beside: bool = True, epochs: bool = True) -> str:  # fmt: skip
+    """What a table shows, as `said`; how its cells read; on which budget its networks were trained.
+
+    `beside`: published figures stand in it; `epochs`: no cell tells the epochs of a stage.
+    """
+    counts = epochs_of(frame) if epochs else []
+    told = [said, *reading(settings, frame, cells, ranking, beside), *budget(settings, frame)]
+    told += [f"Epochs per stage ({'/'.join(STAGES)}): {'; '.join(counts)}."] if counts else []
+    return " ".join(told)
+
+
+def reading(settings: dict[str, Any], frame: pd.DataFrame, cells: pd.DataFrame, ranking: str,
+            beside: bool) -> list[str]:  # fmt: skip
     """Sentences a reader needs to read the cells of a table."""
-    cells = [cell for _, row in lines for cell in row]
     seeds = [str(seed) for seed in settings["seeds"]]
     if len(seeds) > 1:
-        out = [f"Mean ± standard deviation over {len(seeds)} seeds ({', '.join(seeds)})."]
+        spread = f"Mean ± standard deviation over {len(seeds)} seeds ({', '.join(seeds)})."
+    elif cells.within_std.notna().any():
+        spread = f"One seed ({seeds[0]}); ± is the standard deviation over its drawings of images."
     else:
-        out = [f"One seed ({seeds[0]}), so no spread is known."]
-        if any(not math.isnan(cell.within) for cell in cells):
-            out = [
-                f"One seed ({seeds[0]}); ± is the standard deviation over its drawings of images."
-            ]
-    if any(cell.n < len(seeds) for cell in cells):
-        out.append("Some seeds have no number: the rest are averaged, and the CSV counts them.")
-    out.append(ranking)
+        spread = f"One seed ({seeds[0]}), so no spread is known."
     drawn = list(frame.dataset[frame.stand_in].unique())
-    if drawn:
-        is_are = "is a stand-in" if len(drawn) == 1 else "are stand-ins"
-        out.append(f"{listed(drawn)} {is_are}: drawn images, not the real data.")
-    found = sorted({cell.source for cell in cells if cell.published}) if beside else []
-    if found:
-        out.append(f"Published figures are those of {listed(found)}, at the full budget.")
-    if any(cell.published and cell.stand_in for cell in cells) and beside:
-        out.append("Beside a stand-in they are for the real set and not comparable.")
-    if any(cell.collapsed for cell in cells):
-        out.append("† collapsed in at least one seed: outputs hardly depend on the image.")
-    return out
+    are = "is a stand-in" if len(drawn) == 1 else "are stand-ins"
+    published = cells[(cells.published != "") & beside]
+    origin = listed(sorted(published.published_source.unique()))
+    sentences = {
+        spread: True,
+        "Some seeds have no number: the rest are averaged, and the CSV counts them.":
+            (cells.n < len(seeds)).any(),
+        ranking: True,
+        f"{listed(drawn)} {are}: drawn images, not the real data.": drawn,
+        f"Published figures are those of {origin}, at the full budget.": len(published),
+        "Beside a stand-in they are for the real set and not comparable.": published.stand_in.any(),
+        "† collapsed in at least one seed: outputs hardly depend on the image.": cells.collapsed.any(),
+    }  # fmt: skip
+    return [sentence for sentence, holds in sentences.items() if holds]
 
 
-def budget(
-    settings: dict[str, Any], frame: pd.DataFrame, rows: list[str], per_stage: bool = True
-) -> list[str]:
-    """Sentences that say how much each of `rows` was trained, and on what the task ran."""
+def budget(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
+    """Sentences that say on how much the networks were trained, and on what the task ran."""
     sets, own = {}, []
-    for found in frame.drop_duplicates("protocol").itertuples():
-        counts = f"{found.train_images} training and {found.test_images} test images"
-        sets[f"{found.dataset}, {counts} of {found.classes} classes"] = None
-        options = settings["protocols"][found.protocol].options
+    for facts in frame.drop_duplicates("protocol").itertuples():
+        counts = f"{facts.train_images} training and {facts.test_images} test images"
+        sets[f"{facts.dataset}, {counts} of {facts.classes} classes"] = None
+        options = settings["protocols"][facts.protocol].options
         if options:
-            own.append(f"{found.protocol} {', '.join(f'{k} {v}' for k, v in options.items())}")
+            own.append(f"{facts.protocol} {', '.join(f'{k} {v}' for k, v in options.items())}")
     out = [f"Evaluated on {'; '.join(sets)}."]
     if own:
         out.append(f"Settings of their own: {'; '.join(own)}.")
@@ -104,9 +101,6 @@ def budget(
             f"Reduced budget: the published networks saw {IMAGENET} images of ImageNet, "
             f"{EPOCHS} epochs in each stage."
         )
-    told = epochs(frame, rows) if per_stage else []
-    if told:
-        out.append(f"Epochs per stage ({'/'.join(STAGES)}): {'; '.join(told)}.")
     return out
 
 
@@ -127,32 +121,30 @@ def steps(trained: pd.DataFrame) -> str:
     return said + (f" (the teacher in {spent[TEACHER]})" if TEACHER in spent else "")
 
 
-def epochs(frame: pd.DataFrame, rows: list[str]) -> list[str]:
+def epochs_of(frame: pd.DataFrame) -> list[str]:
     """ "method 3/3/4" for each method as it was trained, "teacher 30" for the teacher."""
-    seen = frame.drop_duplicates(["method", "stage"]).set_index(["method", "stage"]).epochs
-    out = []
-    for method in rows:
-        stages = (TEACHER,) if method == TEACHER else STAGES
-        counts = [seen.get((method, stage), 0) for stage in stages]
-        if not any(pd.isna(count) for count in counts):
-            out.append(f"{method} {'/'.join(str(int(count)) for count in counts)}")
-    return out
+    counts = frame.drop_duplicates(["method", "stage"]).set_index(["method", "stage"]).epochs
+    known = counts.groupby("method", sort=False).filter(lambda own: own.notna().all())
+    stages = {method: (TEACHER,) if method == TEACHER else STAGES for method, _ in known.index}
+    return [
+        f"{method} {'/'.join(str(int(known.get((method, stage), 0))) for stage in own)}"
+        for method, own in stages.items()
+    ]
 
 
-def figure_key(lines: Table, panel: bool = False) -> str:
+def figure_key(cells: pd.DataFrame, panel: bool = False) -> str:
     """Caption of a table's bars: the marks in it explained; `panel`: published figures have one."""
-    cells = [cell for _, row in lines for cell in row]
-    beside = [cell for cell in cells if cell.published]
+    beside = cells[cells.published != ""]
     key = {
-        "error bars: one standard deviation": any(cell.spread for cell in cells),
-        "diamonds: published": not panel and any(not cell.stand_in for cell in beside),
-        "white: published": panel and bool(beside),
-        "dotted: chance": any(cell.column.metric == "top1" for cell in cells),
-        "†: collapsed in at least one seed": any(cell.collapsed for cell in cells),
+        "error bars: one standard deviation": cells.spread.any(),
+        "diamonds: published": not panel and not beside.stand_in.all(),
+        "white: published": panel and len(beside),
+        "dotted: chance": (cells.metric == "top1").any(),
+        "†: collapsed in at least one seed": cells.collapsed.any(),
     }
-    said = "; ".join(words for words, there in key.items() if there)
-    text = f"The table as bars{' (' + said + ')' if said else ''}."
-    return text + (" Stand-ins are drawn images." if any(cell.stand_in for cell in cells) else "")
+    marks = "; ".join(words for words, there in key.items() if there)
+    text = f"The table as bars{' (' + marks + ')' if marks else ''}."
+    return text + (" Stand-ins are drawn images." if cells.stand_in.any() else "")
 
 
 def what_was_run(settings: dict[str, Any], frame: pd.DataFrame) -> str:
@@ -160,15 +152,11 @@ def what_was_run(settings: dict[str, Any], frame: pd.DataFrame) -> str:
     drawn = frame.dataset[frame.stand_in].unique()
     sets = [f"{d} (stand-in)" if d in drawn else d for d in frame.dataset.unique()]
     names = [method for method in methods(settings, "main") if method != TEACHER]
-    plural = "seeds" if len(settings["seeds"]) > 1 else "seed"
-    made = (
-        f"made by each of {len(names)} methods ({', '.join(names)})"
-        if names
-        else "made in variants"
-    )
+    of_each = f"by each of {len(names)} methods ({', '.join(names)})" if names else "in variants"
+    seeds = f"{len(settings['seeds'])} seed{'s' * (len(settings['seeds']) > 1)}"
     text = (
-        f"One binary network, {made} with {len(settings['seeds'])} {plural}, is examined beside the floating-point teacher on "
-        f"{listed(sets)}. All scores are in percent."
+        f"One binary network, made {of_each} with {seeds}, is examined beside the floating-point "
+        f"teacher on {listed(sets)}. All scores are in percent."
     )
     variants = len(methods(settings, "ablation"))
     if variants:
@@ -183,14 +171,9 @@ def what_was_run(settings: dict[str, Any], frame: pd.DataFrame) -> str:
 
 def collapsed_runs(frame: pd.DataFrame) -> tuple[str, ...]:
     """A list item per collapsed run, with the measures its evaluation handed on, if any."""
-    bad = frame[frame.collapsed].drop_duplicates(["method", "seed", "stage", "metric"])
     items = []
-    for (method, seed, stage), rows in bad.groupby(["method", "seed", "stage"], sort=False):
-        measures = rows[rows.kind == "measure"].sort_values("metric")
-        told = [f"{m} {v:.4g}" for m, v in zip(measures.metric, measures.value, strict=True)]
-        items.append(f"{method}, seed {seed}, stage {stage}" + _after(told))
+    for run in frame[frame.collapsed].drop_duplicates(["method", "seed", "stage"]).itertuples():
+        told = ", ".join(f"{measure} {value:.4g}" for measure, value in run.measures.items())
+        said = f"{run.method}, seed {run.seed}, stage {run.stage}"
+        items.append(f"{said}: {told}" if told else said)
     return tuple(items)
-
-
-def _after(told: list[str]) -> str:
-    return f": {', '.join(told)}" if told else ""

@@ -1,7 +1,6 @@
-"""Every number of the report in one tidy frame, read from the evaluations in force, no others."""
+"""Every score of the report in one tidy frame, read from the evaluations in force, no others."""
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,11 @@ from burn.experiment.schema import STAGES, Method, Protocol
 from burn.places import METRICS, TEACHER
 
 ORDER = (*STAGES, TEACHER)  # later stages last: the last one is a method's result
-# Numbers of a stage that measure nothing, and how a collapse is measured: no scores.
-BOOKKEEPING = ("epochs", "updates", "images_seen", "train_images")
-COLLAPSE = re.compile(r"spread|information|entropy|std|variance|rank")
-COLUMNS = (
-    *("protocol", "task", "dataset", "stand_in", "classes", "train_images", "test_images"),
-    *("method", "seed", "stage", "last", "epochs", "updates", "images_seen", "pretrain_images"),
-    *("pretrain_stand_in", "collapsed"),
-    *("kind", "metric", "value"),
-)
+FACTS = ("protocol", "task", "dataset", "stand_in", "classes", "train_images", "test_images",
+         "method", "seed")  # fmt: skip
+# What a stage says of its training, and what it is called in the frame.
+TRAINING = {"epochs": "epochs", "updates": "updates", "images_seen": "images_seen",
+            "train_images": "pretrain_images"}  # fmt: skip
 
 
 def methods(settings: dict[str, Any], table: str | None = None) -> list[str]:
@@ -30,10 +25,9 @@ def methods(settings: dict[str, Any], table: str | None = None) -> list[str]:
 
     Those of one table ("main", which the teacher is in, or "ablation"), or all.
     """
-    standalone = settings["methods"].standalone
-    floor = [name for name in standalone if is_random(settings, name)]
-    others = [name for name in standalone if name not in floor]
-    rows = [*floor, *others, *settings["methods"].distilled]
+    known = settings["methods"]
+    floor_first = sorted(known.standalone, key=lambda name: not is_random(settings, name))
+    rows = [*floor_first, *known.distilled]
     rows = [name for name in rows if table in (None, entry(settings, name).table)]
     return rows if table == "ablation" else [*rows, TEACHER]
 
@@ -49,76 +43,74 @@ def is_random(settings: dict[str, Any], method: str) -> bool:
     return method != TEACHER and entry(settings, method).file == "random"
 
 
-def place(results: Path, protocol: str, method: str, seed: int) -> Path:
-    """metrics.json of an evaluation."""
-    return places.evaluation(results, protocol, method, seed) / METRICS
-
-
-def sources(settings: dict[str, Any], results: Path) -> list[tuple[str, str, int, Path]]:
-    """(protocol, method, seed, metrics.json) of each evaluation that `settings` asks for."""
-    return [
-        (protocol, method, seed, place(results, protocol, method, seed))
+def evaluations(settings: dict[str, Any], results: Path) -> dict[tuple[str, str, int], Path]:
+    """(protocol, method, seed) -> artifact folder of each evaluation that `settings` asks for."""
+    return {
+        (protocol, method, seed): places.evaluation(results, protocol, method, seed)
         for protocol in settings["protocols"]
         for method in methods(settings)
         for seed in settings["seeds"]
-    ]
+    }
 
 
 def collect(settings: dict[str, Any], results: Path) -> pd.DataFrame:
-    """One row per protocol, method, seed, stage and metric; `value` of a score is in percent.
+    """One row per protocol, method, seed, stage and score; `value`, in percent, may be nan.
 
-    `kind` is "score", "spread" (of the score <metric>, which is called <metric>_std), "measure" (of
-    collapse), or "none": a stage that was trained and not examined (`stages: last`) has a row
-    without a metric. `last` marks the stage that is a method's result.
-    What lies in `results` without being in `settings` is not read. Raises UserError, naming the file,
-    if one is missing or belongs to something else.
+    `within` is the standard deviation that a task reports of the score (as <score>_std), `last`
+    marks the stage that is a method's result, `measures` has the other numbers of the stage: those
+    of collapse. A stage that was trained and not examined (`stages: last`) has a row without a
+    metric. What lies in `results` without being in `settings` is not read. Raises UserError, naming
+    the file, if one is missing or belongs to something else.
     """
-    rows: list[tuple] = []
-    for protocol, method, seed, path in sources(settings, results):
-        found = read_json(path)
-        _check(found, path, settings["protocols"][protocol], protocol, method, seed)
-        facts = [found[k] for k in ("stand_in", "classes", "train_images", "test_images")]
-        facts = [protocol, found["task"], found["dataset"], *facts, method, seed]
-        stages = sorted(found["stages"], key=ORDER.index)
+    rows = []
+    for (protocol, method, seed), folder in evaluations(settings, results).items():
+        path, spec = folder / METRICS, settings["protocols"][protocol]
+        evaluation = read_json(path)
+        _check(evaluation, path, spec, protocol, method, seed)
+        facts = {key: evaluation[key] for key in FACTS}
+        stages = sorted(evaluation["stages"], key=ORDER.index)
         for name in stages:
-            stage = found["stages"][name]
-            numbers = _numbers(stage)
-            if not any(kind == "score" for kind, *_ in numbers):
-                if settings["protocols"][protocol].stages == "last" and name != stages[-1]:
-                    numbers.append(("none", "", math.nan))
-                else:
-                    raise UserError(f"{path}: stages.{name}: found no score; expected one at least")
-            spent = [stage.get(key, math.nan) for key in BOOKKEEPING]
-            flags = [bool(stage.get(key)) for key in ("stand_in", "collapsed")]
-            common = [*facts, name, name == stages[-1], *spent, *flags]
-            rows += [(*common, *number) for number in numbers]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+            stage, last = evaluation["stages"][name], name == stages[-1]
+            scores = _scores(stage, f"{path}: stages.{name}")
+            if not scores and (last or spec.stages != "last"):
+                raise UserError(f"{path}: stages.{name}: found no score; expected one at least")
+            shared = facts | {"stage": name, "last": last, "measures": _measures(stage, scores)}
+            shared |= {known: stage.get(key, math.nan) for key, known in TRAINING.items()}
+            shared["pretrain_stand_in"] = bool(stage.get("stand_in"))
+            shared["collapsed"] = bool(stage.get("collapsed"))
+            for metric in scores or [""]:
+                value, within = (stage.get(key, math.nan) for key in (metric, f"{metric}_std"))
+                rows.append(shared | {"metric": metric, "value": value, "within": within})
+    return pd.DataFrame(rows)
 
 
-def _check(found: Any, path: Path, spec: Protocol, protocol: str, method: str, seed: int) -> None:
+def _check(evaluation: Any, path: Path, spec: Protocol, protocol: str, method: str, seed: int):
     """Raise UserError unless the file is the evaluation that its place says it is."""
     expected = {"protocol": protocol, "method": method, "seed": seed}
     expected |= {"task": spec.task, "dataset": spec.dataset}
     for key, value in expected.items():
-        if found.get(key) != value:
-            raise UserError(f"{path}: {key}: found {found.get(key)!r}; expected {value!r}")
-    for key in ("stand_in", "classes", "train_images", "test_images", "stages"):
-        if key not in found:
-            raise UserError(f"{path}: {key}: missing; expected here")
-    unknown = [name for name in found["stages"] if name not in ORDER]
-    if unknown or not found["stages"]:
+        if evaluation.get(key) != value:
+            raise UserError(f"{path}: {key}: found {evaluation.get(key)!r}; expected {value!r}")
+    if missing := [key for key in (*FACTS, "stages") if key not in evaluation]:
+        raise UserError(f"{path}: {missing[0]}: missing; expected here")
+    unknown = [name for name in evaluation["stages"] if name not in ORDER]
+    if unknown or not evaluation["stages"]:
         raise UserError(f"{path}: stages: found {unknown}; expected some of {', '.join(ORDER)}")
 
 
-def _numbers(stage: dict[str, Any]) -> list[tuple[str, str, float]]:
-    """(kind, metric, value) of each number a stage reports, those of its `measures` included."""
-    out = []
-    for key, value in stage.items():
-        if key == "measures":
-            out += [("measure", name, number) for _, name, number in _numbers(value)]
-        elif key not in BOOKKEEPING and type(value) in (int, float) and math.isfinite(value):
-            kind = "measure" if COLLAPSE.search(key) else "score"
-            if key.endswith("_std") and key.removesuffix("_std") in stage:
-                kind = "spread"
-            out.append((kind, key, float(value)))
-    return sorted(out)
+def _scores(stage: dict[str, Any], where: str) -> list[str]:
+    """The scores a stage lists, the one its task is known by first; none if all are nan."""
+    scores = stage.get("scores", [])
+    for name in scores:
+        if type(stage.get(name)) not in (int, float):
+            raise UserError(
+                f"{where}.{name}: found {stage.get(name)!r}; expected a number: a score"
+            )
+    return scores if any(math.isfinite(stage[name]) for name in scores) else []
+
+
+def _measures(stage: dict[str, Any], scores: list[str]) -> dict[str, float]:
+    """The numbers of a stage that are neither scores, nor their spreads, nor about its training."""
+    others = {*TRAINING, *scores, *(f"{name}_std" for name in scores)}
+    numbers = {k: v for k, v in stage.items() if type(v) in (int, float) and math.isfinite(v)}
+    return {key: value for key, value in sorted(numbers.items()) if key not in others}

@@ -3,27 +3,19 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from burn.artifacts import read_json
 from burn.errors import UserError
 from burn.experiment.overlay import REMOVABLE
 from burn.experiment.schema import Methods, Protocol
 from burn.places import PROVENANCE
-from burn.report import nodes
 from burn.report.collect import collect
-from burn.report.rows import scores
-from burn.report.tables import DIGITS, HEADLINES, MISSING, pipe_table
+from burn.report.grid import MISSING, Cell, Grid, Head, to_markdown
+from burn.report.provenance import parameters
+from burn.report.tables import DIGITS, HEADLINES
 
 LONG = 60  # characters of a value that are shown
-
-
-class Score(NamedTuple):
-    """Mean over seeds in percent, its standard deviation (nan: none is known), the metric."""
-
-    mean: float
-    spread: float
-    metric: str
 
 
 def compare(first: Path, second: Path) -> str:
@@ -36,53 +28,38 @@ def compare(first: Path, second: Path) -> str:
     runs = [first, second]
     names = [run.name for run in runs] if first.name != second.name else [str(run) for run in runs]
     asked = [_asked(run) for run in runs]
-    found = [nodes.parameters(run, one) for run, one in zip(runs, asked, strict=True)]
-    body = [[key, *map(_short, values)] for key, values in changed(*found)]
+    body = changed(*(parameters(run, settings) for run, settings in zip(runs, asked)))
     text = "No parameter differs.\n"
     if body:
-        text = pipe_table(["parameter", *names], [":--"] * 3, body)
-    both = [headlines(run, one) for run, one in zip(runs, asked, strict=True)]
-    lines = [
-        [*key, *_cells(*(each.get(key) for each in both))]
-        for key in dict.fromkeys(key for each in both for key in each)
-    ]
-    heads = ["protocol", "method", "score (%)", *names, "difference"]
-    return f"{text}\n{pipe_table(heads, [':--'] * 3 + ['--:'] * 3, lines)}"
+        text = _table(["parameter", *names], [], [[key, *map(_short, two)] for key, two in body])
+    scored = [headlines(run, settings) for run, settings in zip(runs, asked)]
+    keys = dict.fromkeys(key for run in scored for key in run)
+    lines = [[*key, *_scores(*(run.get(key) for run in scored))] for key in keys]
+    return text + "\n" + _table(["protocol", "method", "score (%)"], [*names, "difference"], lines)
 
 
 def changed(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, tuple[Any, Any]]]:
     """(dotted key, its two values) of what differs; an entry only one run has is one line, "there"."""
-    out = {}
-    for key in sorted(first.keys() | second.keys()):
-        values = tuple(run.get(key, MISSING) for run in (first, second))
-        if values[0] == values[1]:
-            continue
-        entry = _entry(key)
-        lacking = [run for run in (first, second) if key not in run]
-        if entry and lacking and not any(k.startswith(f"{entry}.") for k in lacking[0]):
-            key, values = (
-                entry,
-                tuple("there" if key in run else MISSING for run in (first, second)),
-            )
-        out[key] = values
-    return list(out.items())
+    runs = (first, second)
+    entries = [{_entry(key) for key in run} - {None} for run in runs]
+    lone = entries[0] ^ entries[1]
+    out = {e: tuple("there" if e in of else MISSING for of in entries) for e in lone}
+    for key in (key for key in first | second if _entry(key) not in lone):
+        values = tuple(run.get(key, MISSING) for run in runs)
+        out |= {key: values} if values[0] != values[1] else {}
+    return sorted(out.items())
 
 
-def headlines(results: Path, asked: dict[str, Any]) -> dict[tuple[str, str], Score]:
-    """(protocol, method) -> the score the protocol is known by, of the method's last stage."""
-    settings = dict(asked)
-    settings["methods"] = Methods.model_validate(asked["methods"])
-    settings["protocols"] = {k: Protocol.model_validate(v) for k, v in asked["protocols"].items()}
+def headlines(results: Path, settings: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    """(protocol, method) -> the score the protocol is known by, of the method's last stage: `metric`,
+    `mean` over seeds in percent, and its standard deviation `spread` (nan: none is known)."""
     frame = collect(settings, results)
-    out = {}
-    for protocol, every in frame[frame["last"]].groupby("protocol", sort=False):
-        metric = scores(every)[0]
-        for method, part in every.groupby("method", sort=False):
-            values = part[part.metric == metric].value
-            within = part[part.metric == f"{metric}_std"].value.mean()
-            spread = values.std() if len(values) > 1 else within
-            out[protocol, method] = Score(values.mean(), spread, metric)
-    return out
+    known_by = frame[frame.metric != ""].groupby("protocol").metric.first()
+    chosen = frame[frame["last"] & (frame.metric == frame.protocol.map(known_by))]
+    each = chosen.dropna(subset="value").groupby(["protocol", "method"], sort=False)
+    table = each.agg(metric=("metric", "first"), mean=("value", "mean"), within=("within", "mean"))
+    table["spread"] = each.value.std().fillna(table.within)
+    return {line.Index: line for line in table.itertuples()}
 
 
 def _asked(results: Path) -> dict[str, Any]:
@@ -90,15 +67,20 @@ def _asked(results: Path) -> dict[str, Any]:
     path = results / "report" / PROVENANCE
     if not path.exists():
         raise UserError(f"{path}: no such file; expected a run with a report: results/<run>")
-    return read_json(path)["params"]
+    read = read_json(path)["params"]
+    protocols = {name: Protocol.model_validate(said) for name, said in read["protocols"].items()}
+    return read | {"methods": Methods.model_validate(read["methods"]), "protocols": protocols}
 
 
 def _entry(key: str) -> str | None:
     """methods.distilled.burn of methods.distilled.burn.recipe.outputs; None of what is no entry."""
-    for table in REMOVABLE:
-        if key.startswith(f"{table}."):
-            return f"{table}.{key.removeprefix(f'{table}.').partition('.')[0]}"
-    return None
+    table = next((table for table in REMOVABLE if key.startswith(f"{table}.")), None)
+    return table and f"{table}.{key.removeprefix(f'{table}.').partition('.')[0]}"
+
+
+def _table(names: list[str], numbers: list[str], lines: list[list[str]]) -> str:
+    heads = [*(Head(name, "name") for name in names), *map(Head, numbers)]
+    return to_markdown(Grid(heads, [list(map(Cell, line)) for line in lines]))
 
 
 def _short(value: Any) -> str:
@@ -106,17 +88,16 @@ def _short(value: Any) -> str:
     return (text if len(text) <= LONG else text[: LONG - 1] + "…").replace("|", r"\|")
 
 
-def _cells(first: Score | None, second: Score | None) -> list[str]:
-    known = first or second
-    texts = [HEADLINES.get(known.metric, known.metric), *map(_number, (first, second))]
-    if first is None or second is None or first.metric != second.metric:
-        return [*texts, ""]
-    gap = Score(second.mean - first.mean, math.hypot(first.spread, second.spread), "")
-    return [*texts, _number(gap, "+")]
+def _scores(first: Any, second: Any) -> list[str]:
+    """The metric, the scores of two runs (None: it has none) and their difference."""
+    metric = (first or second).metric
+    texts = [_number(run.mean, run.spread) if run else MISSING for run in (first, second)]
+    gap = ""
+    if first and second and first.metric == second.metric:
+        gap = _number(second.mean - first.mean, math.hypot(first.spread, second.spread), "+")
+    return [HEADLINES.get(metric, metric), *texts, gap]
 
 
-def _number(score: Score | None, sign: str = "") -> str:
-    if score is None:
-        return MISSING
-    text = f"{score.mean:{sign}.{DIGITS}f}"
-    return text + ("" if math.isnan(score.spread) else f" ± {score.spread:.{DIGITS}f}")
+def _number(mean: float, spread: float, sign: str = "") -> str:
+    text = f"{mean:{sign}.{DIGITS}f}"
+    return text if math.isnan(spread) else f"{text} ± {spread:.{DIGITS}f}"

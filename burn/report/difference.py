@@ -1,8 +1,5 @@
 """Is BURN better than its best rival, or was it luck? A paired bootstrap over the test images."""
 
-import csv
-import io
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -10,32 +7,19 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+from burn import places
 from burn.errors import UserError
 from burn.places import PREDICTIONS
-from burn.report.collect import TEACHER, entry, methods, place
-from burn.report.rows import columns, last_stages
+from burn.report.collect import TEACHER, entry, methods
+from burn.report.tables import columns, last_stages
 
 RESAMPLES, SEED, PERCENT = 10_000, 0, 95
 OURS = "burn"  # the file whose rows are compared
 # Files of rows that learn nothing, learn from labels, or were trained elsewhere.
 NO_RIVALS = ("random", "supervised", "imported")
 METRIC, STAGE = "top1", "binary"  # what is compared
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Top-1 of `method` minus that of `rival`, in points, with the ends of its interval."""
-
-    method: str
-    rival: str
-    protocol: str
-    dataset: str
-    stand_in: bool
-    difference: float
-    low: float
-    high: float
-    seeds: int
-    test_images: int
+DIFFERENCE = ["method", "rival", "protocol", "dataset", "stand_in", "difference", "low", "high",
+              "seeds", "test_images"]  # fmt: skip
 
 
 def interval(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
@@ -60,43 +44,44 @@ def interval(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]
     return 100 * float(difference.mean()), float(low), float(high)
 
 
-def differences(settings: dict[str, Any], frame: pd.DataFrame, results: Path) -> list[Difference]:
+def differences(settings: dict[str, Any], frame: pd.DataFrame, results: Path) -> pd.DataFrame:
     """Each row of BURN against the best rival of each protocol; `frame` is of the main rows.
 
     A rival is a binary network trained without labels by another method; the best has the highest
-    mean over seeds. Empty if there is no BURN or no rival. Raises UserError if predictions are
-    missing.
+    mean over seeds. `difference` is Top-1 of the method minus that of the rival in points, `low` and
+    `high` are the ends of its interval. Empty if there is no BURN or no rival. Raises UserError if
+    predictions do not fit.
     """
     last = last_stages(frame)
     known = [m for m in methods(settings, "main") if m != TEACHER and last[m] == STAGE]
     ours = [m for m in known if entry(settings, m).file == OURS]
     rivals = [m for m in known if entry(settings, m).file not in (OURS, *NO_RIVALS)]
-    out = []
-    for protocol, part in frame[frame["last"] & (frame.metric == METRIC)].groupby("protocol"):
-        means, facts = part.groupby("method").value.mean(), part.iloc[0]
-        candidates = [m for m in rivals if m in means]
-        if not candidates:
-            continue
-        rival = max(candidates, key=lambda m: means[m])
-        about = (protocol, facts.dataset, bool(facts.stand_in))
-        theirs = _correct(settings, results, protocol, rival, int(facts.test_images))
-        for method in (m for m in ours if m in means):
-            right = _correct(settings, results, protocol, method, int(facts.test_images))
-            out.append(Difference(method, rival, *about, *interval(right, theirs), *right.shape))
-    order = list(settings["protocols"])
-    return sorted(out, key=lambda d: (ours.index(d.method), order.index(d.protocol)))
+    compared = frame[frame["last"] & (frame.metric == METRIC)].dropna(subset="value")
+    lines = []
+    for method in ours:
+        for protocol, scored in compared.groupby("protocol", sort=False):
+            means, facts = scored.groupby("method").value.mean(), scored.iloc[0]
+            candidates = [m for m in rivals if m in means]
+            if not candidates or method not in means:
+                continue
+            rival, images = max(candidates, key=means.get), int(facts.test_images)
+            right, theirs = (
+                correct(settings, results, protocol, m, images) for m in (method, rival)
+            )
+            about = (method, rival, protocol, facts.dataset, facts.stand_in)
+            lines.append((*about, *interval(right, theirs), *right.shape))
+    return pd.DataFrame(lines, columns=DIFFERENCE)
 
 
-def _correct(settings, results: Path, protocol: str, method: str, images: int) -> np.ndarray:
-    """(seeds, images) whether the binary network of `method` finds an image's class."""
+def correct(settings: dict[str, Any], results: Path, protocol: str, method: str,
+            images: int) -> np.ndarray:  # fmt: skip
+    """(seeds, images) whether the binary network of `method` names an image's class."""
     out = []
     for seed in settings["seeds"]:
-        path = place(results, protocol, method, seed).with_name(PREDICTIONS)
+        path = places.evaluation(results, protocol, method, seed) / PREDICTIONS
         try:
-            with np.load(path) as found:
-                bits = found[STAGE]
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; has the step that makes it run?") from None
+            with np.load(path) as predictions:
+                bits = predictions[STAGE]
         except (KeyError, ValueError, OSError, BadZipFile) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{path}: found {reason}; expected bits for {STAGE}") from None
@@ -106,26 +91,17 @@ def _correct(settings, results: Path, protocol: str, method: str, images: int) -
     return np.array(out)
 
 
-def sentence(found: list[Difference], frame: pd.DataFrame) -> str:
+def sentence(lines: pd.DataFrame, frame: pd.DataFrame) -> str:
     """The differences, as they stand under the main table."""
-    labels = {column.protocol: column.label for column in columns(frame)}
+    labels = columns(frame).set_index("protocol").label
     told = [
-        f"{d.method} - {d.rival} on {labels[d.protocol]} "
-        f"{d.difference:+.2f} [{d.low:+.2f}, {d.high:+.2f}]"
-        for d in found
+        f"{line.method} - {line.rival} on {labels[line.protocol]} "
+        f"{line.difference:+.2f} [{line.low:+.2f}, {line.high:+.2f}]"
+        for line in lines.itertuples()
     ]
-    seeds = f" and of the {found[0].seeds} seeds" if found[0].seeds > 1 else ""
+    seeds = f" and of the {lines.seeds[0]} seeds" if lines.seeds[0] > 1 else ""
     return (
         "Difference in Top-1 to the best rival trained without labels (points, "
         f"{PERCENT} % interval of a paired bootstrap, {RESAMPLES} resamples of the test images"
         f"{seeds}): {'; '.join(told)}."
     )
-
-
-def to_csv(found: list[Difference]) -> str:
-    """One line per difference, numbers unrounded."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, [f.name for f in fields(Difference)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(d) for d in found)
-    return out.getvalue()

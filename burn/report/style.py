@@ -5,6 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+from matplotlib.figure import Figure  # no pyplot: no display, no state shared with a caller
+
 DPI = 300  # of PNG
 WIDTH = 3.3  # inches: a column of a two-column journal; a page is twice that
 # Okabe & Ito's colours, told apart by most colour-blind readers; then again, hatched or dashed. Yellow
@@ -21,30 +24,20 @@ STYLE = {
     "pdf.fonttype": 42,  # fonts as outlines with their names: text stays text
     "svg.hashsalt": "burn",
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws it alike
-    "font.size": 7,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 7,
-    "hatch.linewidth": 0.5,
-    "lines.linewidth": 1.0,
-    "lines.markersize": 3.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2,
-    "ytick.major.size": 2,
-}
+    "font.size": 7, "axes.titlesize": 7, "axes.linewidth": 0.6, "hatch.linewidth": 0.5,
+    "axes.spines.top": False, "axes.spines.right": False,
+    "lines.linewidth": 1.0, "lines.markersize": 3.5,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6,
+    "xtick.major.size": 2, "ytick.major.size": 2,
+}  # fmt: skip
 
 
 @contextmanager
-def canvas(base: Path, width: float, height: float) -> Iterator[Any]:
+def canvas(base: Path, width: float, height: float) -> Iterator[Figure]:
     """A figure of that size in inches; it is saved as `base`.pdf and `base`.png.
 
     Neither holds a date or a program's version: they would differ between identical runs.
     """
-    import matplotlib
-    from matplotlib.figure import Figure  # no pyplot: no display, no state shared with a caller
-
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever matplotlibrc says here, the figure is the same
         matplotlib.rcParams.update(STYLE)
@@ -53,7 +46,7 @@ def canvas(base: Path, width: float, height: float) -> Iterator[Any]:
         save(figure, base)
 
 
-def save(figure: Any, base: Path) -> None:
+def save(figure: Figure, base: Path) -> None:
     """Write base.pdf and base.png."""
     none = {"CreationDate": None, "Creator": None, "Producer": None}
     figure.savefig(base.with_suffix(".pdf"), metadata=none)
@@ -75,19 +68,12 @@ def line(method: str, methods: list[str], plain: set[str]) -> dict[str, Any]:
     return look | ({"ls": "--"} if method in plain else {})
 
 
-def legend(figure: Any, axes: Any, columns: int = 3, last: tuple[str, ...] = ()) -> None:
+def legend(figure: Figure, axes: Any, columns: int = 3, last: tuple[str, ...] = ()) -> None:
     """One legend above all axes, each name once, those in `last` at the end."""
     seen: dict[str, Any] = {}
     for ax in axes:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             seen.setdefault(name, handle)
-    names = [name for name in seen if name not in last] + [name for name in last if name in seen]
-    figure.legend(
-        [seen[name] for name in names],
-        names,
-        loc="outside upper center",
-        ncols=columns,
-        frameon=False,
-        handlelength=1.6,
-        columnspacing=1.0,
-    )
+    names = sorted(seen, key=lambda name: last.index(name) if name in last else -1)
+    figure.legend([seen[name] for name in names], names, loc="outside upper center", ncols=columns,
+                  frameon=False, handlelength=1.6, columnspacing=1.0)  # fmt: skip

@@ -1,240 +1,179 @@
-"""Tables: one function fills the cells, others write them down (CSV, Markdown, HTML; LaTeX: latex)."""
+"""Tables as frames of numbers: which rows and columns one has, and what is in its cells.
 
-import csv
-import html
-import io
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+A table is a frame with a line per cell, row by row: a row's `method`, `stage` and `names` (its leading
+cells), a column's `label`, `protocol` and `metric`, and what was measured there.
+"""
+
+import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from burn.report.page import anchor, html_table
+from burn.report.collect import TEACHER, entry, is_random
 
 DIGITS = 2  # decimals shown, as the published figures have; the CSV has them all
-MISSING = "–"
-# The score a task is known by on a data set, the first it has; and what it is called in headings.
+# What the score a task is known by is called in headings.
 HEADLINES = {"top1": "Top-1", "map": "mAP", "ap": "AP", "miou": "mIoU"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table: a method after a stage.
-
-    `keys` are the leading cells; only `ranked` lines compete for bold and underline; only a
-    `final` line is a method's result, which a published figure may stand beside: the one of that
-    method, or of `published`. `facts` are more columns of the CSV.
-    """
-
-    method: str
-    stage: str
-    keys: tuple[str, ...]
-    ranked: bool = True
-    final: bool = True
-    published: str = ""
-    facts: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table; in the comparison it is `name` among the columns of `group`."""
-
-    label: str
-    protocol: str
-    metric: str
-    group: str = ""
-    name: str = ""
-
-    @property
-    def headline(self) -> str:
-        """What its metric is called in a heading."""
-        return HEADLINES.get(self.metric, self.metric)
-
-
-@dataclass
-class Cell:
-    """Mean and standard deviation (n - 1 in the denominator) over `n` seeds, in percent.
-
-    `within` is the spread a task reports of one examination, where it does (few-shot drawings).
-    """
-
-    column: Column
-    dataset: str
-    stand_in: bool
-    classes: int
-    mean: float
-    std: float
-    n: int
-    epochs: int | None
-    collapsed: bool
-    published: str
-    source: str
-    within: float = math.nan
-    mark: str = ""  # best, second, or nothing
-
-    @property
-    def spread(self) -> float:
-        """The standard deviation that is shown: over seeds; of one seed `within`; else 0."""
-        found = self.std if self.n > 1 else self.within
-        return 0.0 if math.isnan(found) else found
-
-
-Table = list[tuple[Row, list[Cell]]]
+SHOTS = re.compile(r".*_k(\d+)")  # a score from so many labels of each class
+ABLATION = ("variant", "epochs", "steps", "images seen")  # the leading cells of its rows
+CSV = ("method", "stage", "label", "epochs_per_stage", "steps", "images_seen", "epochs", "protocol",
+       "dataset", "stand_in", "metric", "mean", "std", "n", "within_std", "published",
+       "published_source", "collapsed")  # fmt: skip
+CELL = ["protocol", "method", "stage", "metric"]  # what tells one cell from another
+ENTRY = ["method", "dataset", "task", "metric"]  # and one published figure
 
 
 @cache
-def published() -> dict[tuple[str, str, str, str], tuple[str, str]]:
-    """(method, data set, task, metric) -> (figure as printed, source).
+def published() -> pd.DataFrame:
+    """(method, data set, task, metric) -> `published`, as printed, and `published_source`.
 
     Where two sources print one figure the first line of published.csv holds: the paper's table.
     """
-    known: dict[tuple[str, str, str, str], tuple[str, str]] = {}
-    with open(Path(__file__).parent / "published.csv", newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            key = (line["method"], line["dataset"], line["task"], line["metric"])
-            known.setdefault(key, (line["value"], line["source"]))
-    return known
+    names = {"value": "published", "source": "published_source"}
+    known = pd.read_csv(Path(__file__).parent / "published.csv", dtype=str, keep_default_na=False)
+    known = known.drop_duplicates(ENTRY).rename(columns=names)
+    return known.set_index(ENTRY)[list(names.values())]
 
 
-def table(frame: pd.DataFrame, rows: list[Row], columns: list[Column]) -> Table:
-    """Fill rows x columns from a tidy frame (burn.report.collect); a hole has n = 0."""
-    groups = dict(list(frame.groupby(["protocol", "method", "stage", "metric"])))
-    sets = frame.drop_duplicates("protocol").set_index("protocol")
+# -- rows and columns: those params.yaml asks for, in its order ------------------------------------
+
+
+def scores(frame: pd.DataFrame) -> list[str]:
+    """The scores of a protocol, the one it is known by first."""
+    return [metric for metric in frame.metric.unique() if metric]
+
+
+def columns(frame: pd.DataFrame, every: bool = False, grouped: bool = False) -> pd.DataFrame:
+    """A column per protocol: the score it is known by, or `every` one.
+
+    Stand-ins are marked, and headlines that are not those of the task's first protocol are named;
+    all are, and the tasks, if `grouped`.
+    """
     lines = []
-    for row in rows:
-        cells = []
-        for column in columns:
-            group = groups.get((column.protocol, row.method, row.stage, column.metric))
-            cell = _cell(row, column, sets.loc[column.protocol], group)
-            inner = groups.get((column.protocol, row.method, row.stage, f"{column.metric}_std"))
-            if inner is not None:
-                cell.within = float(inner.value.mean())
-            cells.append(cell)
-        lines.append((row, cells))
-    for j in range(len(columns)):
-        _rank([cells[j] for row, cells in lines if row.ranked and cells[j].n])
-    return lines
+    for task, of_task in frame.groupby("task", sort=False):
+        protocols, first = of_task.drop_duplicates("protocol"), scores(of_task)[0]
+        for facts in protocols.itertuples():
+            alone = (protocols.dataset == facts.dataset).sum() == 1
+            name = facts.dataset if alone else facts.protocol
+            metrics = scores(frame[frame.protocol == facts.protocol])
+            headline = HEADLINES.get(metrics[0], metrics[0])
+            label = f"{task}: {name}" if grouped else name
+            label += " (stand-in)" if facts.stand_in else ""
+            label += f", {headline}" if grouped or metrics[0] != first else ""
+            about = {
+                k: getattr(facts, k) for k in ("protocol", "task", "dataset", "stand_in", "classes")
+            }
+            about |= {"label": label, "group": task * grouped, "name": name, "headline": headline}
+            lines += [about | {"metric": m} for m in (metrics if every else metrics[:1])]
+    return pd.DataFrame(lines)
 
 
-def _cell(row: Row, column: Column, facts: pd.Series, group: pd.DataFrame | None) -> Cell:
-    key = (row.published or row.method, facts.dataset, facts.task, column.metric)
-    figure, source = published().get(key, ("", "")) if row.final else ("", "")
-    given = (column, facts.dataset, bool(facts.stand_in), int(facts.classes))
-    if group is None:
-        return Cell(*given, math.nan, math.nan, 0, None, False, figure, source)
-    mean, std = float(group.value.mean()), float(group.value.std(ddof=1))
-    epochs = group.epochs.iloc[0]
-    epochs = None if pd.isna(epochs) else int(epochs)
-    return Cell(*given, mean, std, len(group), epochs, bool(group.collapsed.any()), figure, source)
+def rows(settings: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per method and stage of `frame`; only fully binary, trained networks are `ranked`, only
+    the `final` one is a method's result, which the published figure of `entry` may stand beside."""
+    trained = frame.drop_duplicates(["method", "stage"])[["method", "stage", "last", "epochs"]]
+    trained = trained.rename(columns={"last": "final"}).astype({"epochs": "Int64"})
+    learned = ~trained.method.map(lambda method: is_random(settings, method))
+    return trained.assign(entry=trained.method, ranked=learned & (trained.stage == "binary"))
 
 
-def _rank(cells: list[Cell]) -> None:
-    """Mark the best and the second of a column; what prints alike ranks alike."""
-    values = sorted({round(cell.mean, DIGITS) for cell in cells}, reverse=True)
-    for cell in cells:
-        place = values.index(round(cell.mean, DIGITS))
-        cell.mark = ("best", "second")[place] if place < 2 else ""
+def final_rows(settings: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per method, after its last stage."""
+    final = rows(settings, frame).query("final")
+    told = final.stage.replace({TEACHER: "FP", "binary": ""}).map(lambda s: f" ({s})" if s else "")
+    return final.assign(names=[(label,) for label in final.method + told])
 
 
-def has_published(lines: Table, j: int) -> bool:
-    """Whether column `j` has a published figure to put beside it."""
-    return any(cells[j].published for _, cells in lines)
+def stage_rows(settings: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per method and stage it was trained in; the teacher has no stages."""
+    trained = rows(settings, frame[frame.method != TEACHER])
+    names = zip(trained.method, trained.stage, trained.epochs.map(whole))
+    return trained.assign(names=list(names))
 
 
-def to_csv(lines: Table) -> str:
+def ablation_rows(settings: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per variant: its label, epochs per stage, and what all its stages took together.
+
+    A label that goes on where the one above ends is cut to what it adds, as in figure 1d.
+    """
+    final, spent, lines = rows(settings, frame).query("final"), totals(frame), [{"entry": None}]
+    for method in final.method:
+        given = entry(settings, method)
+        label = given.label or method
+        epochs = "/".join(str(count) for _, count in given.epochs)
+        steps, images = spent.loc[method].map(whole)
+        added = label.removeprefix(f"{lines[-1]['entry']}+")
+        shown = added if added == label else f"+ {added}"
+        shown = shown.replace("_", " ") if given.label else shown
+        lines.append({"names": (shown, epochs, steps, images), "entry": label, "row_label": label,
+                      "epochs_per_stage": epochs, "steps": steps, "images_seen": images})  # fmt: skip
+    return final.assign(**pd.DataFrame(lines[1:], index=final.index))
+
+
+def last_stages(frame: pd.DataFrame) -> pd.Series:
+    """method -> the stage that is its result."""
+    return frame[frame["last"]].drop_duplicates("method").set_index("method").stage
+
+
+def totals(frame: pd.DataFrame) -> pd.DataFrame:
+    """`updates` and `images_seen` of each method, over all its stages, of one seed.
+
+    Not a number where a stage does not say. All seeds of a method train alike.
+    """
+    stages = frame.drop_duplicates(["method", "stage"])
+    return stages.groupby("method")[["updates", "images_seen"]].sum(min_count=1)
+
+
+def whole(number: float | None) -> str:
+    return "" if pd.isna(number) else str(int(number))
+
+
+# -- cells -----------------------------------------------------------------------------------------
+
+
+def fill(frame: pd.DataFrame, rows: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
+    """The table of `rows` x `columns` from a tidy frame (burn.report.collect); a hole has n = 0.
+
+    `mean` and `std` (n - 1 in the denominator) over `n` seeds are in percent; `within_std` is the
+    spread a task reports of one examination, where it does (few-shot drawings); `spread` is the one
+    shown: over seeds, of one seed `within_std`, else 0. `mark` is best, second or nothing.
+    """
+    rows = rows.assign(row=range(len(rows)))
+    columns = columns.assign(column=range(len(columns)))
+    numbers = frame.groupby(CELL).agg(
+        mean=("value", pd.Series.mean), std=("value", pd.Series.std), n=("value", "count"),
+        within_std=("within", "mean"), collapsed=("collapsed", "any"),
+    )  # fmt: skip
+    cells = rows.merge(columns, how="cross").join(numbers, on=CELL)
+    cells = cells.join(published(), on=["entry", *ENTRY[1:]])
+    beside = ["published", "published_source"]
+    cells[beside] = cells[beside].where(cells.final).fillna("")
+    cells["n"] = cells.n.fillna(0).astype(int)
+    cells["collapsed"] = cells.collapsed.eq(True)
+    cells["spread"] = cells["std"].where(cells.n > 1, cells.within_std).fillna(0.0)
+    # What prints alike ranks alike.
+    shown = cells["mean"].map(f"{{:.{DIGITS}f}}".format).astype(float)
+    places = shown.where(cells.ranked).groupby(cells.column).rank(method="dense", ascending=False)
+    cells["mark"] = places.map({1: "best", 2: "second"}).fillna("")
+    return cells
+
+
+def shots(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each protocol of a task after another, a column per k; empty if no score has a k."""
+    ks = {m: int(k[1]) for m in scores(frame) if (k := SHOTS.fullmatch(m))}
+    tables = []
+    for column in columns(frame).itertuples(index=False) if ks else ():
+        own = rows.assign(names=[(column.label, *names) for names in rows.names])
+        ordered = sorted((k, metric) for metric, k in ks.items())
+        chosen = [column._asdict() | {"metric": m, "label": f"k = {k}"} for k, m in ordered]
+        filled = fill(frame, own, pd.DataFrame(chosen))
+        tables.append(filled.assign(row=filled.row + len(rows) * len(tables)))
+    return pd.concat(tables) if tables else pd.DataFrame()
+
+
+def to_csv(cells: pd.DataFrame) -> str:
     """One line per method, stage, protocol and metric, numbers unrounded, holes empty."""
-    records = []
-    for row, cells in lines:
-        for cell in cells:
-            records.append(
-                {
-                    "method": row.method,
-                    "stage": row.stage,
-                    **dict(row.facts),
-                    "epochs": cell.epochs,
-                    "protocol": cell.column.protocol,
-                    "dataset": cell.dataset,
-                    "stand_in": cell.stand_in,
-                    "metric": cell.column.metric,
-                    "mean": None if math.isnan(cell.mean) else cell.mean,
-                    "std": None if math.isnan(cell.std) else cell.std,
-                    "n": cell.n,
-                    "within_std": None if math.isnan(cell.within) else cell.within,
-                    "published": cell.published,
-                    "published_source": cell.source,
-                    "collapsed": cell.collapsed,
-                }
-            )
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return out.getvalue()
-
-
-def show(cell: Cell, style: dict[str, str]) -> str:
-    if not cell.n:
-        return style["missing"]
-    text = style[cell.mark].format(f"{cell.mean:.{DIGITS}f}")
-    if cell.n > 1 or not math.isnan(cell.within):
-        text += f" {style['pm']} {cell.spread:.{DIGITS}f}"
-    return text + (style["dagger"] if cell.collapsed else "")
-
-
-MARKDOWN = {"": "{}", "best": "**{}**", "second": "<ins>{}</ins>"}
-MARKDOWN |= {"pm": "±", "dagger": "†", "missing": MISSING}
-
-
-def to_markdown(lines: Table, heads: tuple[str, ...], beside: bool = True) -> str:
-    """A pipe table; with `beside`, a published column follows each column that has figures."""
-    columns = lines[0][1]
-    shown = [beside and has_published(lines, j) for j in range(len(columns))]
-    top, rule = list(heads), [":--"] * len(heads)
-    for cell, with_published in zip(columns, shown, strict=True):
-        top.append(cell.column.label)
-        if with_published:
-            top.append("published (real set)" if cell.stand_in else "published")
-        rule += ["--:"] * (1 + with_published)
-    body = []
-    for row, cells in lines:
-        line = list(row.keys)
-        for cell, with_published in zip(cells, shown, strict=True):
-            line += [show(cell, MARKDOWN), cell.published][: 1 + with_published]
-        body.append(line)
-    return pipe_table(top, rule, body)
-
-
-def pipe_table(top: list[str], rule: list[str], body: list[list[str]]) -> str:
-    """Markdown of headings, alignments (":--", "--:") and lines of cells."""
-    return "".join("| " + " | ".join(line) + " |\n" for line in (top, rule, *body))
-
-
-HTML = {"": "{}", "best": "<b>{}</b>", "second": "<u>{}</u>"}
-HTML |= {"pm": "±", "dagger": "†", "missing": MISSING}
-
-
-def to_html(
-    lines: Table,
-    heads: tuple[str, ...],
-    link: Callable[[Row, Cell], str],
-    beside: bool = True,
-) -> str:
-    """The table for the HTML page; every number leads to `link(row, cell)`."""
-    columns = lines[0][1]
-    shown = [beside and has_published(lines, j) for j in range(len(columns))]
-    top = [html.escape(head) for head in heads]
-    for cell, with_published in zip(columns, shown, strict=True):
-        top += [html.escape(cell.column.label), '<span class="published">published</span>'][
-            : 1 + with_published
-        ]
-    body = []
-    for row, cells in lines:
-        line = [html.escape(key) for key in row.keys]
-        for cell, with_published in zip(cells, shown, strict=True):
-            grey = f'<span class="published" title="{html.escape(cell.source)}">{cell.published}</span>'
-            text = show(cell, HTML)
-            line += [anchor(text, link(row, cell)) if cell.n else text, grey][: 1 + with_published]
-        body.append(line)
-    return html_table(top, body, len(heads))
+    named = cells.drop(columns="label").rename(columns={"row_label": "label"})
+    return named[[key for key in CSV if key in named]].to_csv(index=False, lineterminator="\n")
