@@ -27,6 +27,14 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: runs the whole smoke experiment (minutes)")
 
 
+@pytest.fixture(autouse=True)
+def _alone_and_seeded():
+    """Each test computes on one thread, and draws from the same seed."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def smoke_params() -> dict:
     """params.yaml with presets/smoke.yaml on it, in full."""
