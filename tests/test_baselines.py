@@ -80,7 +80,7 @@ def stage(module, data, folder, name, init=None, epochs=3, **recipe) -> Path:
     code = folder / "watched.py"
     code.write_text(WATCHED.format(name=module.__name__.split(".")[-1], folder=str(folder)))
     train = Train(batch=8, precision="fp32", checkpoint_minutes=0, lr=1e-3)
-    view = {"student": Student(width=0.125), "train": train, "augment": Augment(size=32),
+    view = {"student": Student(width=0.25), "train": train, "augment": Augment(size=32),
             "recipe": TINY[module] | recipe, "epochs": epochs}  # fmt: skip
     machine = Machine(device="cpu")
     pretrain(view, "mine", name, 4, code, data, None, init, folder / name, machine)
