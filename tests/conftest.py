@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import cli
 import graphs
 import pytest
 import yaml
@@ -26,6 +27,52 @@ COMMANDS = {"snakemake": ["snakemake", "--cores", "2", "all"], "dvc": ["dvc", "r
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: runs the whole smoke experiment (minutes)")
+
+
+@pytest.fixture(autouse=True)
+def _alone_and_seeded():
+    """Each test computes on one thread, and draws from the same seed."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory) -> SimpleNamespace:
+    """Folders of a tiny experiment: params.yaml, data, and a teacher trained without interruption."""
+    folder = tmp_path_factory.mktemp("ground")
+    made = SimpleNamespace(
+        params=cli.write(folder), data=folder / "data", teacher=folder / "teacher"
+    )
+    words = ["prepare", "--params", made.params, "--dataset", "imagenet", "--out", made.data]
+    assert cli.call(*words) == 0
+    assert cli.call(*cli.teacher(made, made.teacher)) == 0
+    return made
+
+
+@pytest.fixture(scope="session")
+def nets() -> dict:
+    """Networks as released, random."""
+    import released
+
+    return released.random_networks()
+
+
+@pytest.fixture(scope="session")
+def file(nets, tmp_path_factory):
+    """A function: (kind of file, whether its keys begin with `module.`) -> the file, not to be altered."""
+    import released
+
+    root = tmp_path_factory.mktemp("released")
+
+    def file(kind: str, module: bool = True) -> Path:
+        folder = root / f"{kind}-{module}"
+        if not folder.exists():
+            folder.mkdir()
+            released.save(folder, released.held(nets, kind, module))
+        return folder / "file.pth"
+
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """What the tests of detection and segmentation share: drawn scenes, tiny networks, a spy."""
 
+import copy
+import functools
 from types import SimpleNamespace
 
 import torch
@@ -56,6 +58,11 @@ def streamed(data: Data, folder) -> Data:
 
 def network(arch: str = "reactnet", stem: str = "small", precision: str = "binary") -> nn.Module:
     """A tiny untrained network, frozen and in eval mode, as evaluation hands it over."""
+    return copy.deepcopy(_network(arch, stem, precision))
+
+
+@functools.cache
+def _network(arch: str, stem: str, precision: str) -> nn.Module:
     torch.manual_seed(0)
     if arch == "reactnet":
         found = ReActNet(0.25, stem).at(precision)

@@ -12,6 +12,18 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+STEM = 8  # channels of the reduced ReActNet, a quarter of the published one
+DIM = 32 * STEM
+STUDENTS = {  # by kind of file: what it is called, and the networks in it
+    "stage": ("BURN stage file", ["network", "classifier", "target"]),
+    "training": ("BURN training checkpoint", ["network", "classifier", "target"]),
+    "backbone": ("BURN backbone", ["network"]),
+    "s2bnn": ("S2-BNN checkpoint", ["network", "head"]),
+}
+TEACHERS = {
+    "moco": ("MoCo v2 checkpoint", ["network", "head"]),
+    "fp backbone": ("FP backbone", ["network"]),
+}
 OUTPUTS = (2, 4, 4, 8, 8, 16, 16, 16, 16, 16, 16, 32, 32)  # widths of the blocks, in stems
 
 # Of each kind of file: how many keys, and the SHA-256 of its sorted lines "key [shape]". A stage
@@ -224,3 +236,43 @@ def listing(held):
 def save(folder: Path, held, name="file.pth") -> Path:
     torch.save(held, folder / name)
     return folder / name
+
+
+def random_networks() -> dict[str, nn.Module]:
+    """A network of every sort, for `held`."""
+    made = {
+        "k": randomise(ReActNetA(STEM), 1),
+        "s2bnn": randomise(ReActNetA(STEM, both=True), 2),
+        "h": randomise(resnet50(), 3),
+        "l": randomise(Classifier(DIM), 4),
+        "g": randomise(Classifier(2048), 5),
+    }
+    for network in made.values():
+        network.requires_grad_(False)
+    made["bare h"] = resnet50(head=False).eval()
+    made["bare h"].load_state_dict(made["h"].state_dict(), strict=False)
+    return made
+
+
+def held(nets, kind, module=True):
+    """`content` of a file of `kind`, its networks those of `nets`."""
+    student = nets["s2bnn" if kind == "s2bnn" else "k"]
+    resnet = nets["h" if kind == "moco" else "bare h"]
+    return content(kind, student, resnet, (nets["l"], nets["g"]), module)
+
+
+def images(size=64, seed=0):
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def same(network, reference, x):
+    """Whether two networks agree to float rounding.
+
+    In double precision: in single, an activation within 1e-7 of 0 may fall on its other side.
+    """
+    with torch.no_grad():
+        got, expected = network.double()(x.double()), reference.double()(x.double())
+    network.float(), reference.float()
+    assert got.shape == expected.shape and expected.std() > 0.1
+    assert (expected[0] - expected[1]).abs().max() > 0.01, "the images must matter"
+    return torch.allclose(got, expected, rtol=0, atol=1e-9)

@@ -5,67 +5,26 @@ import math
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pixels import CLASSES, CPU, SIDE, Pixels, Recorder, arrays, gaussian_data, several
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 from told import told
-from torch import nn
 
 import burn.evaluation.features
-from burn.evaluation.features import average_precision, features
 from burn.evaluation.pictures import spaced
-from burn.experiment.schema import Augment
-from burn.images.augment import plain
-from burn.images.store import Data, Split
 from burn.report.examples import decode
 from burn.tasks.linear import Options, examine, knn, linear
-
-CPU = torch.device("cpu")
-CLASSES, SIDE = 8, 4
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-class Pixels(nn.Module):
-    """(N, 3, S, S) -> (N, 48): the pixels themselves, 4x4 of them, each at a scale of its own."""
-
-    def forward(self, x):
-        x = nn.functional.adaptive_avg_pool2d(x, SIDE).flatten(1)
-        return x * torch.logspace(-2, 2, x.shape[1])
-
-
-def gaussian_data(noise: float, train: int = 1200, test: int = 600, side: int = SIDE) -> Data:
-    """Images that are a class's mean plus noise: linearly separable if the noise is small."""
-    rng = np.random.default_rng(0)
-    means = rng.normal(128, 20, (CLASSES, 3, side, side))
-    splits = {}
-    for name, count in (("train", train), ("test", test)):
-        labels = np.arange(count) % CLASSES
-        images = means[labels] + rng.normal(0, noise, (count, 3, side, side))
-        images = images.round().clip(0, 255).astype(np.uint8)
-        splits[name] = Split(torch.from_numpy(labels), torch.from_numpy(images))
-    return Data([f"class{c}" for c in range(CLASSES)], True, side, splits)
 
 
 def run(data, seed=0, **options):
     return told(examine(Pixels(), data, Options(**options), seed, CPU))
 
 
-def arrays(data):
-    splits = (data.split("train"), data.split("test"))
-    xs = [Pixels()(plain(s.images, data.size)).double().numpy() for s in splits]
-    return *xs, *(s.labels.numpy() for s in splits)
-
-
-@pytest.mark.parametrize(("noise", "least"), [(15, 99), (40, 90)])
-def test_accuracy_is_that_of_logistic_regression(noise, least):
-    data = gaussian_data(noise, 4000, 1000)
+@pytest.mark.parametrize(("noise", "images", "least"), [(15, 1600, 99), (40, 4000, 90)])
+def test_accuracy_is_that_of_logistic_regression(noise, images, least):
+    data = gaussian_data(noise, images, 1000)
     x, query, labels, truth = arrays(data)
     scale = StandardScaler().fit(x)
     model = LogisticRegression(max_iter=2000).fit(scale.transform(x), labels)
@@ -163,15 +122,6 @@ def test_the_classifier_follows_the_recipe(decay):
     assert scores["correct"] == top[:, 0].tolist()
 
 
-def several(data: Data) -> Data:
-    """The same images, each of its class and of half of the next one's, at random."""
-    one_hot = torch.eye(CLASSES, dtype=torch.uint8)
-    for split in data.splits.values():
-        more = one_hot[(split.labels + 1) % CLASSES] * torch.randint(0, 2, (len(split), 1))
-        split.labels = (one_hot[split.labels] | more).to(torch.uint8)
-    return data
-
-
 def test_several_classes_in_an_image_are_logistic_regressions(monkeypatch):
     data, kept = several(gaussian_data(40, 1200, 400)), {}
     of_scores = burn.evaluation.features.average_precision
@@ -197,22 +147,6 @@ def test_several_classes_in_an_image_are_logistic_regressions(monkeypatch):
     assert found["map"] == pytest.approx(best, abs=2) and best > 60
 
 
-def test_average_precision_is_the_mean_precision_at_each_positive():
-    rng = np.random.default_rng(0)
-    truth, scores = rng.integers(0, 2, (50, 3)), rng.normal(size=(50, 3))
-    truth[:, 1] = 0
-    for c in (0, 2):
-        hits = truth[np.argsort(-scores[:, c]), c]
-        precision = np.cumsum(hits) / np.arange(1, 51)
-        expected = 100 * precision[hits == 1].mean()
-        assert average_precision(scores, truth)[c] == pytest.approx(expected, abs=1e-9)
-    assert np.isnan(average_precision(scores, truth)[1])
-    data = several(gaussian_data(40, 80, 80))
-    data.split("test").labels[:, 2] = 0
-    found = run(data, epochs=5)
-    assert "class2" not in found["notes"]["average_precision"] and found["map"] > 0
-
-
 def test_the_released_recipe_is_the_default():
     o = Options()
     assert (o.epochs, o.batch, o.lr, o.weight_decay) == (100, 256, 0.01, 0)
@@ -232,18 +166,6 @@ def test_standardise_makes_scales_immaterial():
     assert on["knn20"] == off["knn20"]
 
 
-class Recorder(Pixels):
-    """Pixels, remembering what it was shown."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def forward(self, x):
-        self.seen.append(x.clone())
-        return super().forward(x)
-
-
 def test_crops_are_drawn_anew_for_so_many_epochs():
     data, shown = gaussian_data(30, 64, 32, side=8), {}
     for crops, epochs in ((0, 4), (2, 4), (4, 4), (6, 4)):
@@ -259,52 +181,6 @@ def test_crops_are_drawn_anew_for_so_many_epochs():
     many = gaussian_data(45, 400, 200, side=8)
     assert run(many, epochs=12, crops=2) != run(many, epochs=12)
     assert run(many, epochs=12, crops=2)["knn20"] == run(many, epochs=12)["knn20"]
-
-
-def test_features_of_a_split_in_order(monkeypatch):
-    data = gaussian_data(30, 50, 20, side=8)
-    split = data.split("train")
-    expected = Pixels()(plain(split.images, 8))
-    for pixels in (burn.evaluation.features.PIXELS, 7 * 8**2):  # seven images at a time
-        monkeypatch.setattr(burn.evaluation.features, "PIXELS", pixels)
-        torch.testing.assert_close(features(Pixels(), split, 8, CPU), expected)
-    nn.Linear(48, 2)(features(Pixels(), split, 8, CPU)).sum().backward()  # a task may train on them
-    network = Recorder()
-    features(network, split, 6, CPU)
-    assert network.seen[0].shape == (12, 3, 6, 6)  # as many pixels
-    drawn = [(0, 0), (0, 0), (1, 0), (0, 1)]  # seed, epoch
-    crops = [features(Pixels(), split, 8, CPU, 0, Augment(size=8), *key) for key in drawn]
-    assert torch.equal(crops[0], crops[1])
-    assert not torch.equal(crops[0], crops[2]) and not torch.equal(crops[0], crops[3])
-
-
-def test_random_crops_of_files_reach_their_margins(tmp_path):
-    image = np.full((32, 64, 3), 0, np.uint8)
-    image[:, :16] = image[:, 48:] = 255  # outside of the square in the middle
-    Image.fromarray(image).save(tmp_path / "a.png")
-    split = Split(torch.zeros(40, dtype=torch.int64), files=[tmp_path / "a.png"] * 40)
-    crops = features(Pixels(), split, 16, CPU, 0, Augment(size=16, crop=[0.1, 0.3]), 0, 0)
-    white = crops.amax(1) > 2
-    assert 5 < white.sum() < 35
-    assert not torch.equal(crops, features(Pixels(), split, 16, CPU, 0, Augment(size=16), 0, 1))
-
-
-def test_unsure_labels_count_neither_way():
-    scores, truth = np.array([[0.9], [0.8], [0.7], [0.1]]), np.array([[255], [1], [0], [1]])
-    expected = 100 * average_precision_score([1, 0, 1], [0.8, 0.7, 0.1])
-    assert average_precision(scores, truth) == pytest.approx([expected])
-    data = gaussian_data(30, 60, 40, side=8)
-    for split in data.splits.values():
-        split.labels = nn.functional.one_hot(split.labels, CLASSES).to(torch.uint8)
-    found = run(data, epochs=5)
-    labels = data.split("train").labels
-    data.split("train").labels = unsure = labels.clone()
-    unsure[:20] = 255
-    fewer = run(data, epochs=5, standardise=False)
-    data.split("train").images[:20] = 0  # teach nothing, whatever they show
-    assert run(data, epochs=5, standardise=False) == fewer
-    unsure[:20] = labels[:20]
-    assert run(data, epochs=5, standardise=False) != fewer != found
 
 
 def test_size_asks_for_another_side():

@@ -1,35 +1,16 @@
-"""The objectives against NumPy in float64: BURN's, Sinkhorn's, collapse, MoCo's with its queue."""
+"""The objectives against NumPy in float64: BURN's, Sinkhorn's; and what tells a collapse."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from formulas import softmax, unit
 
-from burn.methods.mocov2 import Method as MoCo
-from burn.methods.mocov2 import Recipe
-from burn.networks import build
 from burn.training import collapse
-from burn.training.heads import Queue
 from burn.training.losses import balance, burn_loss, kl, similarity, sinkhorn
-from burn.training.method import Context
 
 BALANCES = [0.0, 0.3, 0.7, 0.9, 1.0]
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-def softmax(z):
-    e = np.exp(z - z.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
-
-
-def unit(z):
-    return z / np.sqrt((z * z).sum(1, keepdims=True))
 
 
 def numpy_kl(student, target, temperature):
@@ -227,74 +208,3 @@ def test_the_verdict_on_outputs():
     assert not verdict(z)
     assert verdict(z * 1e-3 + 1)  # one direction, whatever the image
     assert verdict(z * 1e-3)  # many directions, but the prediction is always uniform
-
-
-# -- the MoCo teacher ----------------------------------------------------------------------------
-
-
-def moco(momentum=0.5, queue=20) -> MoCo:
-    network = {"arch": "resnet18", "width": 0.125, "stem": "half"}
-    recipe = Recipe(queue=queue, momentum=momentum, embedding=8)
-    torch.manual_seed(2)
-    method = MoCo(recipe, Context(build.network(network), None, 5, 10))
-    method.begin()
-    return method
-
-
-def test_queue_holds_the_last_keys():
-    queue = Queue(5, 2)
-    torch.testing.assert_close(queue.keys.norm(dim=1), torch.ones(5))
-    keys = torch.arange(22.0).view(11, 2)
-    queue.push(keys[:3])
-    assert torch.equal(queue.keys[:3], keys[:3])
-    queue.push(keys[3:6])  # around the end
-    assert torch.equal(queue.keys, keys[[5, 1, 2, 3, 4]])
-    queue.push(keys[6:11])  # all of it
-    assert torch.equal(queue.keys, keys[[10, 6, 7, 8, 9]])
-    assert queue.at.item() == 1
-
-
-def test_key_encoder_is_the_moving_average():
-    method = moco(momentum=0.5)
-    pairs = list(zip(method.helpers["key"], method.networks.values(), strict=True))
-    tensors = [(a, b) for slow, fast in pairs
-               for (name, a), b in zip(slow.state_dict().items(), fast.state_dict().values())
-               if "num_batches" not in name]  # fmt: skip
-    assert sum("running_var" in name for slow, _ in pairs for name in slow.state_dict()) > 20
-    for a, b in tensors:
-        assert torch.equal(a, b)  # starts as a copy
-        a.zero_()
-    for value in (1.0, 2.0, -3.0):
-        for _, b in tensors:
-            b.fill_(value)
-        method.after_update(0)
-    for a, _ in tensors:  # 0 -> 0.5 -> 1.25 -> -0.875
-        assert torch.equal(a, torch.full_like(a, -0.875))
-
-
-def test_moco_loss_is_infonce_and_the_keys_join_the_queue():
-    method, views = moco(), [torch.randn(8, 3, 32, 32) for _ in range(2)]
-    n, (key_network, key_head) = method.networks, method.helpers["key"]
-    negatives = method.helpers["queue"].keys.clone()
-    out = method.step(views, None, 0)
-    with torch.no_grad():
-        query = n["head"](n["network"](views[0])).double().numpy()
-        key = key_head.eval()(key_network.eval()(views[1])).double().numpy()
-    query, key = unit(query), unit(key)
-    logits = np.concatenate([(query * key).sum(1, keepdims=True), query @ negatives.numpy().T], 1)
-    assert out.loss.item() == pytest.approx(-np.log(softmax(logits / 0.2)[:, 0]).mean(), 1e-4)
-    np.testing.assert_allclose(method.helpers["queue"].keys[:8], key, rtol=1e-3, atol=1e-5)
-    assert torch.equal(method.helpers["queue"].keys[8:], negatives[8:])
-
-
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_moco_gives_the_key_encoder_no_gradient(precision):
-    method, views = moco(), [torch.randn(8, 3, 32, 32) for _ in range(2)]
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        loss = method.step(views, None, 0).loss
-    loss.backward()
-    assert all(p.grad is not None for x in method.networks.values() for p in x.parameters())
-    for p in method.helpers["key"].parameters():
-        assert p.grad is None
-        assert not p.requires_grad
-    assert all(p.grad is None for p in method.helpers["queue"].parameters())

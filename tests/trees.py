@@ -1,10 +1,13 @@
 """Small data sets on disk, in the layouts there are, and the step `prepare` on them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from burn.data.prepare import prepare
 from burn.errors import UserError
@@ -41,3 +44,16 @@ def refused(tmp_path: Path, **spec) -> str:
     assert "\n" not in message
     assert not (tmp_path / "out").exists()
     return message
+
+
+def packed(out: Path, count: int) -> Path:
+    """A data artifact of `count` random images of 32 pixels, four classes, as prepare packs them."""
+    rng = torch.Generator().manual_seed(5)
+    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=rng)
+    tensors = {}
+    for split in ("train", "test"):
+        tensors |= {f"{split}.images": images.clone(), f"{split}.labels": torch.arange(count) % 4}
+    save_file(tensors, out / "data.safetensors")
+    (out / "index.json").write_text(json.dumps({"classes": list("abcd"), "streamed": False}))
+    (out / "metrics.json").write_text(json.dumps({"stand_in": True, "size": 32}))
+    return out
