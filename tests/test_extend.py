@@ -53,7 +53,7 @@ class Options(Strict):
 def examine(network, data, options, seed, device, workers=0):
     train, test = (data.split(name).images.float() for name in ("train", "test"))
     bright = test.mean((1, 2, 3)) > options.factor * train.mean()
-    return Scores("top1", {"top1": round(100 * float(bright.float().mean()), 4)})
+    return Scores("rank_accuracy", {"rank_accuracy": round(100 * float(bright.float().mean()), 4)})
 '''
 ENTRY = {
     "file": "colour",
@@ -90,6 +90,7 @@ def test_a_method_and_a_task_are_one_file_and_one_entry_each(tmp_path):
     run(folder, "snakemake", "--cores", "2", "all")
     tables = folder / "results" / "smoke" / "report" / "tables"
     table = pandas.read_csv(tables / "brightness.csv")
+    assert set(table["metric"]) == {"rank_accuracy"}
     assert table[table["method"] == "colour"]["mean"].between(50, 100).all()
     table = pandas.read_csv(tables / "linear.csv")
     row = table[table["method"] == "colour"]
