@@ -1,88 +1,16 @@
-"""The training loop on toy methods: schedule, order, accumulation, resumption, NaN, collapse."""
+"""The training loop on toy methods: schedule, accumulation, resumption, NaN, collapse."""
 
-import json
 import math
-from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import nn
+from toys import Constant, Toy, loader, stop_at, train
 
-from burn.artifacts import Work
-from burn.data.prepare import prepare
 from burn.errors import UserError
-from burn.experiment.schema import Augment, DataSet, Train
-from burn.images.augment import normalise
-from burn.images.loader import Loader
-from burn.images.store import Split, open_data
 from burn.places import CHECKPOINT
 from burn.progress import Progress
 from burn.training import collapse
-from burn.training.fit import _summary, fit, learning_rate
-from burn.training.method import Method, Recipe, Step
-
-CPU = torch.device("cpu")
-AS_IT_IS = Augment(size=8, crop=[1.0, 1.0], flip=0, jitter_p=0, gray_p=0, blur_p=0)
-PIXELS = np.random.default_rng(0).integers(0, 256, (96, 3, 8, 8), dtype=np.uint8)
-IMAGES = Split(labels=torch.arange(96) % 4, images=torch.from_numpy(PIXELS))
-
-
-class Toy(Method):
-    """A linear classifier of the pixels; no batch norm. `at` is called with every step's number."""
-
-    views = 0
-
-    def __init__(self, at=lambda step: 0.0):
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
-        super().__init__(Recipe(), SimpleNamespace(network=network))
-        self.at = at
-
-    def step(self, views, labels, step):
-        output = self.networks["network"](views[0]).float()
-        loss = nn.functional.cross_entropy(output, labels) + self.at(step)
-        return Step(loss, {"half": loss / 2}, output)
-
-    def weights(self) -> torch.Tensor:
-        return torch.cat([p.detach().flatten() for p in self.networks["network"].parameters()])
-
-
-class Constant(Toy):
-    """Says the same of every image."""
-
-    def step(self, views, labels, step):
-        output = self.networks["network"](torch.ones_like(views[0]))
-        return Step(output.square().mean(), outputs=output)
-
-
-def loader(batch=16, views=0, seed=0, augment=AS_IT_IS, split=IMAGES, **more) -> Loader:
-    return Loader(split, augment, batch, views, seed, CPU, **more)
-
-
-def train(folder: Path, method=None, epochs=1, load=None, **cfg):
-    """Train (a Toy) in `folder`; returns (weights, summary, rows of the log)."""
-    folder.mkdir(exist_ok=True)
-    method = method or Toy()
-    cfg = Train(**{"batch": 16, "precision": "fp32", "checkpoint_minutes": 0, "lr": 0.01} | cfg)
-    load = load or loader(cfg.batch)
-    summary = fit(method, load, cfg, epochs, Work(folder / "out", folder, ""))
-    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return method.weights(), summary, rows
-
-
-def stop_at(when: int):
-    def at(step):
-        if step == when:
-            raise KeyboardInterrupt
-        return 0.0
-
-    return at
-
-
-# -- the learning rate and the batches -----------------------------------------------------------
+from burn.training.fit import _summary, learning_rate
 
 
 def test_learning_rate_rises_linearly_then_falls_as_a_cosine_to_0():
@@ -92,88 +20,6 @@ def test_learning_rate_rises_linearly_then_falls_as_a_cosine_to_0():
     assert rates[10:] == pytest.approx([1 + math.cos(math.pi * u / 90) for u in range(91)])
     assert rates[100] == 0
     assert learning_rate(0, 100, 2.0, 0.0) == 2.0
-
-
-def test_an_epoch_shows_each_image_once_in_an_order_of_its_own():
-    load = loader(16)
-    orders = [load.order(epoch).flatten().tolist() for epoch in range(3)]
-    assert all(sorted(order) == list(range(96)) for order in orders)
-    assert len({tuple(order) for order in orders}) == 3
-    assert loader(16, seed=1).order(0).flatten().tolist() != orders[0]
-    assert len(set(loader(20).order(0).flatten().tolist())) == 80  # the last, smaller one dropped
-
-
-def test_processes_share_out_each_batch():
-    whole = loader(16).order(3)
-    parts = [loader(8, rank=rank, world=2).order(3) for rank in (0, 1)]
-    assert torch.equal(torch.cat(parts, 1), whole)
-
-
-@pytest.mark.parametrize("views", [0, 1, 2])
-def test_any_step_can_be_the_first(views):
-    load = loader(32, views, augment=Augment(size=8))
-    steps = list(load.run(0, 8))
-    assert len(steps) == 8 and all(len(v) == max(1, views) for v, _ in steps)
-    for first in (2, 3, 7):
-        for (views_a, labels_a), (views_b, labels_b) in zip(steps[first:], load.run(first, 8)):
-            assert torch.equal(labels_a, labels_b)
-            assert all(torch.equal(a, b) for a, b in zip(views_a, views_b))
-    assert not torch.equal(steps[0][0][0], steps[3][0][0])
-    assert [len(list(load.run(n, 8))) for n in (0, 5, 8)] == [8, 3, 0]
-
-
-def test_each_process_draws_its_own_views():
-    shown = []
-    for rank in (0, 1):
-        load = loader(16, 2, rank=rank, world=2, augment=Augment(size=8))
-        load.order = lambda epoch: torch.arange(48).view(3, 16)  # the same images for both
-        shown.append(next(load.run(0, 1))[0][0])
-    assert not torch.equal(*shown)
-
-
-def test_more_than_there_is_in_one_batch_is_refused():
-    with pytest.raises(UserError, match=r"^train.batch: found 64 x 2 processes; .* 96 training"):
-        loader(64, world=2)
-
-
-@pytest.mark.parametrize("views", [0, 1, 2])
-def test_streamed_images_give_the_same_batches_for_any_number_of_workers(tmp_path, views):
-    for split in ("train", "test"):
-        for label in ("a", "b"):
-            folder = tmp_path / "cifar10" / split / label
-            folder.mkdir(parents=True)
-            for k in range(5):
-                pixels = np.kron(PIXELS[k + 5 * (label == "b")], np.ones((1, 5, 4), np.uint8))
-                Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"{k}.jpg")
-    spec = DataSet(source="folder", size=24, pack=False)
-    view = {"root": str(tmp_path), "download": False, "spec": spec}
-    prepare("cifar10", view, tmp_path / "data")
-    split = open_data(tmp_path / "data").split("train")
-    assert split.images is None
-    batches = []
-    for workers in (0, 2):
-        load = loader(4, views, split=split, augment=Augment(size=16), workers=workers)
-        batches.append(list(load.run(1, 3)))
-    assert len(batches[0]) == 2
-    for (one, labels), (two, same) in zip(*batches):
-        assert len(one) == len(two) == max(1, views) and torch.equal(labels, same)
-        for a, b in zip(one, two):
-            assert a.shape == (4, 3, 16, 16) and a.dtype == torch.float32 and torch.equal(a, b)
-            assert a.is_contiguous(memory_format=torch.channels_last)
-    first = batches[0][0][0]
-    assert views < 2 or not torch.equal(first[0], first[1])
-    assert torch.equal(batches[0][0][1], split.labels[load.order(0)[1]])
-
-
-def test_without_augmentation_the_images_come_as_they_are():
-    load = loader(16)
-    views, labels = next(load.run(0, 1))
-    rows = load.order(0)[0]
-    assert torch.equal(labels, IMAGES.labels[rows])
-    assert torch.allclose(views[0], normalise(IMAGES.images[rows] / 255), atol=1e-5)
-
-
-# -- fit -----------------------------------------------------------------------------------------
 
 
 def test_accumulated_small_batches_are_one_large_batch(tmp_path):

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from test_train import Toy, loader
+from toys import Toy, loader
 
-from burn import machine
 from burn.artifacts import Work
 from burn.experiment.schema import Train
+from burn.networks import arithmetic
 from burn.training.fit import fit
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -31,14 +31,14 @@ def processor(monkeypatch, avx512_bf16=False, amx=False, capability=(0, 0)):
 )
 def test_auto_is_bf16_where_the_device_multiplies_it(monkeypatch, device, has, expected):
     processor(monkeypatch, **has)
-    assert machine.in_force("auto", device) == expected
+    assert arithmetic.in_force("auto", device) == expected
 
 
 @pytest.mark.parametrize("has", [{}, {"amx": True}])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_precision_that_is_named_is_in_force_everywhere(monkeypatch, precision, has):
     processor(monkeypatch, **has)
-    assert machine.in_force(precision, CPU) == precision
+    assert arithmetic.in_force(precision, CPU) == precision
 
 
 @pytest.mark.parametrize(("amx", "expected"), [(False, torch.float32), (True, torch.bfloat16)])
