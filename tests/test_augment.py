@@ -14,7 +14,7 @@ from torchvision.transforms import transforms as v1
 from torchvision.transforms.v2 import functional as tv
 
 from burn.experiment.schema import Augment
-from burn.images import augment
+from burn.images import augment, crops
 
 BICUBIC = tv.InterpolationMode.BICUBIC
 ADJUST = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
@@ -152,7 +152,9 @@ def test_blur(side):
     close(augment.blur(x, sigma), torch.stack(expected), 1e-5)
 
 
-def test_jitter_in_every_order():
+@pytest.mark.parametrize("alone", [augment.ALONE, 1])
+def test_jitter_in_every_order(alone, monkeypatch):
+    monkeypatch.setattr(augment, "ALONE", alone)
     orders = torch.cartesian_prod(*[torch.arange(4)] * 4)
     orders = orders[[len(set(row.tolist())) == 4 for row in orders]]
     assert len(orders) == 24
@@ -162,7 +164,7 @@ def test_jitter_in_every_order():
     expected = torch.stack([reference_colours(x[i], d, i) for i in range(24)])
     same = d._replace(order=d.order[:1].expand(24, -1))
     fixed = torch.stack([reference_colours(x[i], same, i) for i in range(24)])
-    augment.jitter_(x, d)
+    augment._photometric_(x, d)
     close(x, expected, 1e-5)
     # The check can fail: one order for all would show in most images.
     assert ((x - fixed).abs().amax((1, 2, 3)) > 1e-2).sum() >= 12
@@ -203,13 +205,16 @@ def test_crops_flips_has_no_colour():
     assert out.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_photometric_has_no_crop():
-    images = torch.cat([pictures(48, 48)] * 4)
+@pytest.mark.parametrize("side", [48, 224])  # colours for many images at once, and one by one
+def test_photometric_has_no_crop(side):
+    images = torch.cat([pictures(side, side)] * 4)
+    assert (images[0].numel() >= augment.ALONE) == (side == 224)
     cfg = Augment(size=32, gray_p=0.3, blur_p=0.4)
-    d = augment.draw(len(images), 48, 48, cfg, seeded(2))
-    whole = {"top": 0, "left": 0, "height": 48, "width": 48}
+    d = augment.draw(len(images), side, side, cfg, seeded(2))
+    assert all(0 < v.sum() < len(v) for v in (d.flip, d.jitter, d.gray, d.blur))
+    whole = {"top": 0, "left": 0, "height": side, "width": side}
     d = d._replace(**{k: torch.full_like(d.top, v) for k, v in whole.items()})
-    expected = tv.normalize(reference(images, d, 48), augment.MEAN, augment.STD)
+    expected = tv.normalize(reference(images, d, side), augment.MEAN, augment.STD)
     before = images.clone()
     close(augment.photometric(images, cfg, seeded(2)), expected, 1e-4)
     assert torch.equal(images, before)
@@ -284,15 +289,15 @@ def test_boxes_are_torchvisions(monkeypatch):
     """The same uniform numbers through RandomResizedCrop.get_params give the same boxes."""
     n = 150
     for height, width, share in ((32, 32, (0.08, 1)), (20, 70, (0.5, 1)), (70, 20, (0.9, 1))):
-        u = torch.rand(n, 2 * augment.TRIES + 2, dtype=torch.float64)
-        area, ratio, place = u.split((augment.TRIES, augment.TRIES, 2), dim=1)
-        boxes = torch.stack(augment._boxes(area, ratio, place, height, width, list(share)), dim=1)
+        u = torch.rand(n, crops.NUMBERS, dtype=torch.float64)
+        area, ratio, place = u.split((crops.TRIES, crops.TRIES, 2), dim=1)
+        boxes = crops.boxes(u.numpy(), height, width, share)
         for i in range(n):
             tries = iter(torch.stack([area[i], ratio[i]], dim=1).flatten().tolist())
             places = iter(place[i].tolist())
             monkeypatch.setattr(v1, "torch", _scripted(tries, places))
             image = torch.empty(3, height, width)
-            expected = v1.RandomResizedCrop.get_params(image, share, augment.RATIO)
+            expected = v1.RandomResizedCrop.get_params(image, share, crops.RATIO)
             assert boxes[i].tolist() == list(expected)
         monkeypatch.undo()
 

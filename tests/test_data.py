@@ -19,7 +19,8 @@ from burn.data import sources, synthetic
 from burn.data.prepare import prepare, square
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
-from burn.images.store import Streamed, crop_box, open_data
+from burn.images import crops
+from burn.images.store import Streamed, open_data
 
 TWO = {"cat": 4, "dog": 3}
 
@@ -413,15 +414,106 @@ def test_streamed_centre(streamed, tmp_path):
 
 
 def test_crop_boxes_keep_the_asked_share():
-    rng = np.random.default_rng(0)
-    boxes = np.array([crop_box(rng, 300, 400, [0.2, 0.6]) for _ in range(2000)])
-    top, left, h, w = boxes.T
+    uniform = np.random.default_rng(0).random((2000, crops.NUMBERS))
+    top, left, h, w = crops.boxes(uniform, 300, 400, [0.2, 0.6]).T
     share, ratio = h * w / 120000, w / h
     assert (top >= 0).all() and (left >= 0).all()
     assert (top + h <= 300).all() and (left + w <= 400).all()
     assert 0.195 < share.min() < 0.21 and 0.59 < share.max() < 0.605
     assert 0.74 < ratio.min() < 0.76 and 1.31 < ratio.max() < 1.35
-    assert crop_box(rng, 10, 400, [0.9, 1.0]) == (0, 193, 10, 13)  # nothing fits: the centre
+    assert top.min() == left.min() == 0 and (top + h).max() == 300 and (left + w).max() == 400
+    nothing_fits = crops.boxes(uniform, 10, 400, [0.9, 1.0])
+    assert (nothing_fits == [0, 193, 10, 13]).all()  # the centre
+    shares = [np.array([[0.1], [0.5]]), np.array([[0.2], [1.0]])]  # one for each row
+    one_by_one = [
+        crops.boxes(uniform[i : i + 1], 300, 400, share)
+        for i, share in enumerate([(0.1, 0.2), (0.5, 1.0)])
+    ]
+    assert (crops.boxes(uniform[:2], 300, 400, shares) == np.concatenate(one_by_one)).all()
+
+
+def write_photograph(path: Path, width: int, height: int, mode: str = "RGB") -> np.ndarray:
+    """A picture with fine and coarse structure; returns what Pillow decodes of it."""
+    rng = np.random.default_rng(5)
+    image = np.zeros((height, width, 3))
+    for step in (200, 40, 8):
+        cells = rng.random((height // step + 2, width // step + 2, 3), np.float32)
+        layers = [Image.fromarray(c).resize((width, height), 3) for c in cells.transpose(2, 0, 1)]
+        image += np.stack(layers, 2) * step  # amplitudes as in photographs
+    image = (255 * image / image.max()).clip(0, 255).astype(np.uint8)
+    Image.fromarray(image).convert(mode).save(path, quality=90)
+    with Image.open(path) as file:
+        return np.asarray(file.convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "gray.jpg", "cmyk.jpg", "a.png", "palette.png"])
+def test_crops_are_torchvisions(tmp_path, name):
+    """The bytes of RandomResizedCrop on a Pillow image at the same boxes, to 2 of 255."""
+    mode = {"gray.jpg": "L", "cmyk.jpg": "CMYK", "palette.png": "P"}.get(name, "RGB")
+    write_photograph(tmp_path / name, 500, 375, mode)
+    places = np.array([[0, 0, 375, 500], [3, 20, 250, 300], [100, 41, 140, 120], [7, 9, 40, 30]])
+    sizes = np.array([224, 96, 224, 64])
+    found = crops.read_crops(tmp_path / name, lambda height, width: places, sizes)
+    with Image.open(tmp_path / name) as file:
+        image = file.convert("RGB")
+    for crop, place, size in zip(found, places.tolist(), sizes.tolist()):
+        expected = v2.functional.resized_crop(image, *place, [size, size], 3)
+        difference = (crop.int() - v2.functional.pil_to_tensor(expected).int()).abs()
+        assert crop.dtype == torch.uint8 and crop.is_contiguous()
+        assert difference.max() <= 2 and difference.float().mean() < 0.3
+
+
+def test_reduction_enlarges_no_crop():
+    def factor(*boxes):
+        places = np.array([(0, 0, height, width) for height, width, _ in boxes])
+        return crops.reduction(places, np.array([size for *_, size in boxes]))
+
+    assert factor((448, 448, 224)) == 2 and factor((447, 900, 224)) == factor((900, 447, 224)) == 1
+    assert factor((896, 900, 224)) == 4 and factor((3000, 1792, 224)) == 8
+    assert factor((896, 896, 224), (460, 500, 224)) == 2  # the smaller box decides
+    assert factor((896, 896, 224), (200, 200, 50), (100, 100, 96)) == 1
+    assert factor((10, 10, 224)) == 1
+
+
+@pytest.mark.parametrize(("side", "factor"), [(450, 2), (910, 4), (1800, 8)])
+def test_reduced_decoding_is_close_to_full(tmp_path, side, factor, monkeypatch):
+    path, sizes = tmp_path / "a.jpg", np.array([224, 200])
+    write_photograph(path, side + 203, side + 101)
+    boxes = [[101, 5, side, side], [0, 203, side, side]]
+    decode, shapes = crops.decode_jpeg, []
+
+    def watched(*args, **kwargs):
+        shapes.append(decode(*args, **kwargs))
+        return shapes[-1]
+
+    monkeypatch.setattr(crops, "decode_jpeg", watched)
+    reduced = crops.read_crops(path, lambda height, width: np.array(boxes), sizes)
+    assert [image.shape[0] for image in shapes] == [-(-(side + 101) // factor)]  # once for both
+    image = Image.open(path).convert("RGB")
+    for crop, (top, left, *_), size in zip(reduced, boxes, sizes.tolist()):
+        # The box grown to whole pixels of the smaller image.
+        low = [at // factor * factor for at in (left, top)]
+        high = [-(-(at + side) // factor) * factor for at in (left, top)]
+        box = (*low, *np.minimum(high, image.size).tolist())
+        full = image.resize((size, size), Image.Resampling.BICUBIC, box)
+        full = v2.functional.pil_to_tensor(full).int()
+        difference = (crop.int() - full).abs().float()
+        moved = (crop[:, :, 1:].int() - full[:, :, :-1]).abs().float()
+        assert crop.shape == full.shape and difference.max() < 20
+        assert difference.mean() < min(1.5, moved.mean() / 2)
+
+
+def test_damaged_files_in_a_stream_are_named(streamed, tmp_path):
+    split = open_data(streamed).split("train")
+    path = split.files[2]
+    content = path.read_bytes()
+    for damage in (content[:-50], content[:100], b"", b"no image"):
+        path.write_bytes(damage)
+        with pytest.raises(UserError, match=f"^{path}: found .*; expected a whole image$"):
+            Streamed(split, [0.2, 1.0], 16)[2]
+    path.unlink()
+    with pytest.raises(UserError, match=f"^{path}: no such file; expected an image$"):
+        Streamed(split, [0.2, 1.0], 16)[2]
 
 
 # -- real images ---------------------------------------------------------------------------------

@@ -25,12 +25,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from burn.experiment.schema import Augment
+from burn.images.crops import NUMBERS, boxes
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
-RATIO = (3 / 4, 4 / 3)
-TRIES = 10
-HUE = 3  # its index among the four jitter operations
-PART = 400_000  # on CPU a batch is cut into parts of so many floats, which stay in the cache
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the jitter operations
+PART = 800_000  # on CPU a batch is cut into parts of so many floats, which stay in the cache
+ALONE = 100_000  # an image of so many floats gains nothing by company: its colours are done alone
 
 
 class Draw(NamedTuple):
@@ -62,15 +62,15 @@ def draw(n: int, height: int, width: int, cfg: Augment, generator: torch.Generat
     The distributions are those of torchvision's RandomResizedCrop (ratio 3/4 to 4/3), ColorJitter
     and GaussianBlur. What an image draws does not depend on how many images follow it.
     """
-    u = torch.rand(n, 2 * TRIES + 15, generator=generator, dtype=torch.float64)
-    area, ratio, place, coin, factor, keys, sigma = u.split((TRIES, TRIES, 2, 4, 4, 4, 1), dim=1)
+    u = torch.rand(n, NUMBERS + 13, generator=generator, dtype=torch.float64)
+    box, coin, factor, keys, sigma = u.split((NUMBERS, 4, 4, 4, 1), dim=1)
     spread = torch.tensor(cfg.jitter, dtype=torch.float64)
     low = (1 - spread).clamp(min=0)
     low[HUE] = -spread[HUE]
     high = 1 + spread
     high[HUE] = spread[HUE]
     return Draw(
-        *_boxes(area, ratio, place, height, width, cfg.crop),
+        *torch.from_numpy(boxes(box.numpy(), height, width, cfg.crop)).unbind(1),
         flip=coin[:, 0] < cfg.flip,
         jitter=coin[:, 1] < cfg.jitter_p,
         factor=(low + (high - low) * factor).float(),
@@ -79,28 +79,6 @@ def draw(n: int, height: int, width: int, cfg: Augment, generator: torch.Generat
         blur=coin[:, 3] < cfg.blur_p,
         sigma=(cfg.blur[0] + (cfg.blur[1] - cfg.blur[0]) * sigma[:, 0]).float(),
     )
-
-
-def _boxes(area: Tensor, ratio: Tensor, place: Tensor, height: int, width: int, share: list[float]):
-    """RandomResizedCrop.get_params for n images; all arguments uniform in [0, 1), one column a try.
-
-    Returns top, left, height, width, each int64 (n,). An image none of whose tries fits gets the
-    largest central box of a permitted ratio.
-    """
-    area = height * width * (share[0] + (share[1] - share[0]) * area)
-    low, high = math.log(RATIO[0]), math.log(RATIO[1])
-    ratio = torch.exp(low + (high - low) * ratio)
-    w, h = (area * ratio).sqrt().round().long(), (area / ratio).sqrt().round().long()
-    fits = (0 < w) & (w <= width) & (0 < h) & (h <= height)
-    first = fits.int().argmax(dim=1, keepdim=True)  # the first of the ones
-    w, h, fits = (t.gather(1, first)[:, 0] for t in (w, h, fits))
-    top = (place[:, 0] * (height - h + 1)).long()
-    left = (place[:, 1] * (width - w + 1)).long()
-
-    w0 = min(width, round(height * RATIO[1]))
-    h0 = min(height, round(width / RATIO[0]))
-    central = ((height - h0) // 2, (width - w0) // 2, h0, w0)
-    return tuple(torch.where(fits, t, c) for t, c in zip((top, left, h, w), central, strict=True))
 
 
 # --- geometry ------------------------------------------------------------------------------------
@@ -267,7 +245,7 @@ def jitter_(x: Tensor, drawn: Draw) -> None:
     index = index[by]
     order, factor = drawn.order[index], drawn.factor[index]
     factor_at = factor.gather(1, order)  # from here on: columns are steps
-    contrast, saturation = ((1 - factor_at) * (order == kind) for kind in (1, 2))
+    contrast, saturation = ((1 - factor_at) * (order == kind) for kind in (CONTRAST, SATURATION))
     coefficients = torch.stack([factor_at, contrast, saturation])  # (3, m, 4)
     # Images from begin[p] on have hue before position p.
     begin = [int((position >= p).sum()) for p in range(4)]
@@ -278,7 +256,7 @@ def jitter_(x: Tensor, drawn: Draw) -> None:
             blend_(y[images], *coefficients[:, rows, when[images]].to(x.device))
 
     index = index.to(x.device)
-    y = x[index]
+    y = x.index_select(0, index)
     for ahead in (3, 2, 1):
         step(slice(0, begin[ahead]), position - ahead)
     turn_hue_(y, factor[:, HUE].to(x.device))
@@ -287,17 +265,50 @@ def jitter_(x: Tensor, drawn: Draw) -> None:
     x[index] = y
 
 
+def _change_(x: Tensor, drawn: Tensor, change: Callable[..., Tensor], *values: Tensor) -> None:
+    """x[drawn] = change(x[drawn], values[drawn], ...)"""
+    index = drawn.nonzero()[:, 0]
+    if len(index):
+        place = index.to(x.device)
+        y = change(x.index_select(0, place), *(v[index] for v in values))
+        x[place] = y.expand(-1, 3, -1, -1)
+
+
 def _photometric_(x: Tensor, drawn: Draw) -> Tensor:
     """Jitter, grayscale and blur, in place; indifferent to whether images lie on their side."""
+    if x.device.type == "cpu" and x[:1].numel() >= ALONE:
+        return _one_by_one_(x, drawn)
     jitter_(x, drawn)
-    gray, blurred = (flags.nonzero()[:, 0] for flags in (drawn.gray, drawn.blur))
-    if len(gray):
-        gray = gray.to(x.device)
-        x[gray] = to_gray(x[gray]).expand(-1, 3, -1, -1)
-    if len(blurred):
-        sigma, blurred = drawn.sigma[blurred], blurred.to(x.device)
-        x[blurred] = blur(x[blurred], sigma)
+    _change_(x, drawn.gray, to_gray)
+    _change_(x, drawn.blur, blur, drawn.sigma)
     return x
+
+
+def _one_by_one_(x: Tensor, drawn: Draw) -> Tensor:
+    """The same, image by image: no copies of those that are changed, no work on others' behalf."""
+    jitter, order, gray, blurred = (
+        v.tolist() for v in (drawn.jitter, drawn.order, drawn.gray, drawn.blur)
+    )
+    for i, image in enumerate(x.split(1)):
+        for kind in order[i] if jitter[i] else ():
+            _adjust_(image, kind, drawn.factor[i, kind].item())
+        if gray[i]:
+            image.copy_(to_gray(image).expand_as(image))
+        if blurred[i]:
+            image.copy_(blur(image, drawn.sigma[i : i + 1]))
+    return x
+
+
+def _adjust_(x: Tensor, kind: int, factor: float) -> None:
+    """One jitter operation on a single image (1, 3, H, W), in place."""
+    if kind == HUE:
+        turn_hue_(x, torch.tensor([factor]))
+    elif kind == BRIGHTNESS:
+        x.mul_(factor).clamp_(0, 1)
+    else:
+        gray = to_gray(x)
+        gray = gray.mean((2, 3), keepdim=True) if kind == CONTRAST else gray
+        x.mul_(factor).add_(gray, alpha=1 - factor).clamp_(0, 1)
 
 
 # --- what the rest of the project calls ----------------------------------------------------------
@@ -309,10 +320,13 @@ def apply(images: Tensor, drawn: Draw, cfg: Augment) -> Tensor:
     return _photometric_(x, drawn).transpose(2, 3)
 
 
-def normalise(x: Tensor) -> Tensor:
+def normalise(x: Tensor, out: Tensor | None = None) -> Tensor:
     """Float images (n, 3, H, W) in [0, 1], less ImageNet's mean, over its standard deviation."""
-    mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (MEAN, STD))
-    return (x - mean).div_(std)
+    out = torch.empty_like(x) if out is None else out
+    # By channel: quicker than one operation if `out` orders its dimensions another way.
+    for channel, (mean, std) in enumerate(zip(MEAN, STD)):
+        torch.div(x[:, channel] - mean, std, out=out[:, channel])
+    return out
 
 
 class TwoViews:
@@ -357,8 +371,9 @@ def photometric(images: Tensor, cfg: Augment, generator: torch.Generator) -> Ten
     """
 
     def work(x: Tensor, d: Draw) -> Tensor:
-        flip = d.flip.to(x.device).view(-1, 1, 1, 1)
-        return _photometric_(_floats(torch.where(flip, x.flip(3), x)), d)
+        x = _floats(x)
+        _change_(x, d.flip, lambda x: x.flip(3))
+        return _photometric_(x, d)
 
     drawn = draw(len(images), *images.shape[2:], cfg, generator)
     return _in_parts(images, drawn, images.shape[2], work)
@@ -392,7 +407,9 @@ def plain(images: Tensor, size: int) -> Tensor:
 
 
 def _floats(images: Tensor) -> Tensor:
-    return images.float().mul_(1 / 255) if images.dtype == torch.uint8 else images.float()
+    """A copy in float32, in [0, 1]."""
+    x = images.to(torch.float32, copy=True)
+    return x.mul_(1 / 255) if images.dtype == torch.uint8 else x
 
 
 @torch.no_grad()
@@ -409,7 +426,5 @@ def _in_parts(
     for start in range(0, n, part):
         place = slice(start, start + part)
         some = drawn and Draw(*(values[place] for values in drawn))
-        x = normalise(work(images[place], some))
-        for channel in range(3):  # twice as quick as one copy that exchanges three dimensions
-            out[place, channel] = x[:, channel]
+        normalise(work(images[place], some), out[place])
     return out

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch.utils.data import Dataset
 
 from burn.artifacts import read_json
 from burn.errors import UserError
-from burn.images.decode import load_image
+from burn.images.crops import NUMBERS, boxes, read_crops
+from burn.images.decode import fitted, load_image
 from burn.places import INDEX, METRICS, TENSORS
-
-RATIO = (3 / 4, 4 / 3)  # width to height of a random crop
 
 
 @dataclass
@@ -117,48 +117,34 @@ class Streamed(Dataset):
     ):
         if split.files is None:
             raise TypeError("a packed split has no files; use take()")
-        import torchvision.transforms.v2  # noqa: F401  late, but before workers are forked
-
         self.split, self.crop, self.size = split, crop, size
-        self.views, self.seed, self.epoch, self.small = views if crop else 1, seed, epoch, small
+        self.seed, self.epoch = seed, epoch
+        self.views = views if crop else 1
+        if crop is not None:
+            shares, sizes = zip(*[(crop, size)] * views, *small)
+            self.shares = np.array(shares).T[..., None]  # (2, crops, 1)
+            self.sizes = np.array(sizes)
 
     def __len__(self) -> int:
         return len(self.split)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, ...]:
-        from torchvision.transforms.v2 import functional
-
-        image = load_image(self.split.files[i])
-        bicubic = functional.InterpolationMode.BICUBIC
-        small = []
         if self.crop is None:
-            image = functional.resize(image, [self.size * 256 // 224], bicubic, antialias=True)
-            views = [functional.center_crop(image, [self.size])]
+            crops = [self._centre(self.split.files[i])]
         else:
             rng = np.random.default_rng([self.seed, self.epoch, i])
-            wanted = [(self.crop, self.size)] * self.views + list(self.small)
-            crops = []
-            for share, size in wanted:
-                box = crop_box(rng, image.height, image.width, share)
-                crops.append(functional.resized_crop(image, *box, [size, size], bicubic, True))
-            views, small = crops[: self.views], crops[self.views :]
-        views, small = ([functional.pil_to_tensor(v) for v in part] for part in (views, small))
-        return torch.stack(views), *small, self.split.labels[i]
+            uniform = rng.random((len(self.sizes), NUMBERS))
+            crops = read_crops(
+                self.split.files[i],
+                lambda height, width: boxes(uniform, height, width, self.shares),
+                self.sizes,
+            )
+        return torch.stack(crops[: self.views]), *crops[self.views :], self.split.labels[i]
 
-
-def crop_box(
-    rng: np.random.Generator, height: int, width: int, share: list[float]
-) -> tuple[int, int, int, int]:
-    """A random box (top, left, height, width) with `share` = [least, most] of the area.
-
-    Ratio log-uniform in 3/4..4/3. Boxes that stick out are drawn again, ten times; then the largest
-    centred box of an allowed ratio is taken. The rule of torchvision's RandomResizedCrop.
-    """
-    for _ in range(10):
-        area = height * width * rng.uniform(*share)
-        ratio = np.exp(rng.uniform(*np.log(RATIO)))
-        h, w = round(np.sqrt(area / ratio)), round(np.sqrt(area * ratio))
-        if 0 < w <= width and 0 < h <= height:
-            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
-    h, w = min(height, round(width / RATIO[0])), min(width, round(height * RATIO[1]))
-    return (height - h) // 2, (width - w) // 2, h, w
+    def _centre(self, file: Path) -> torch.Tensor:
+        image, size = load_image(file), self.size
+        wide, high, *_ = fitted(*image.size, size * 256 // 224)
+        image = image.resize((wide, high), Image.Resampling.BICUBIC)
+        left, top = round((wide - size) / 2), round((high - size) / 2)
+        image = image.crop((left, top, left + size, top + size))
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
