@@ -14,7 +14,7 @@ from torchvision.transforms import transforms as v1
 from torchvision.transforms.v2 import functional as tv
 
 from burn.experiment.schema import Augment
-from burn.images import augment, crops
+from burn.images import augment, colour, crops, draw, geometry
 
 BICUBIC = tv.InterpolationMode.BICUBIC
 ADJUST = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
@@ -57,26 +57,26 @@ def pictures(height: int, width: int) -> torch.Tensor:
     return torch.cat(images)
 
 
-def reference_crop(x: torch.Tensor, d: augment.Draw, i: int, size: int) -> torch.Tensor:
+def reference_crop(x: torch.Tensor, d: draw.Draw, i: int, size: int) -> torch.Tensor:
     box = (int(d.top[i]), int(d.left[i]), int(d.height[i]), int(d.width[i]))
     # In double precision: in single, torch's own resampling weights are off by up to 2e-5.
     x = tv.resized_crop(x.double(), *box, [size, size], BICUBIC, antialias=True).float()
     return tv.horizontal_flip(x) if d.flip[i] else x
 
 
-def reference_colours(x: torch.Tensor, d: augment.Draw, i: int) -> torch.Tensor:
+def reference_colours(x: torch.Tensor, d: draw.Draw, i: int) -> torch.Tensor:
     if d.jitter[i]:
         for kind in d.order[i].tolist():
             x = ADJUST[kind](x, d.factor[i, kind].item())
     if d.gray[i]:
         x = tv.rgb_to_grayscale(x, 3)
     if d.blur[i]:
-        side = augment.blur_size(x.shape[-1])
+        side = geometry.blur_size(x.shape[-1])
         x = tv.gaussian_blur(x, [side, side], [d.sigma[i].item()] * 2)
     return x
 
 
-def reference(images: torch.Tensor, d: augment.Draw, size: int) -> torch.Tensor:
+def reference(images: torch.Tensor, d: draw.Draw, size: int) -> torch.Tensor:
     """The recipe of one view, through torchvision, one image at a time, not normalised."""
     x = images.float() / 255
     crops = [reference_crop(x[i], d, i, size).clamp(0, 1) for i in range(len(x))]
@@ -95,24 +95,24 @@ def test_crop_resize_flip(shape):
     height, width, size = shape
     x = pictures(height, width).float() / 255
     for seed in range(3):
-        d = augment.draw(len(x), height, width, Augment(), seeded(seed))
+        d = draw.draw(len(x), height, width, Augment(), seeded(seed))
         expected = torch.stack([reference_crop(x[i], d, i, size) for i in range(len(x))])
-        close(augment.crop(x, d, size), expected, 2e-6)
+        close(geometry.crop(x, d, size), expected, 2e-6)
         box = (int(d.top[0]), int(d.left[0]), int(d.height[0]), int(d.width[0]))
         single = tv.resized_crop(x[0], *box, [size, size], BICUBIC, antialias=True)
         single = tv.horizontal_flip(single) if d.flip[0] else single
-        close(augment.crop(x, d, size)[0], single, 1e-4)
+        close(geometry.crop(x, d, size)[0], single, 1e-4)
 
 
 def test_crop_of_few_pixels_and_of_all():
     x = pictures(40, 24).float() / 255
     n = len(x)
-    d = augment.draw(n, 40, 24, Augment(), seeded())
+    d = draw.draw(n, 40, 24, Augment(), seeded())
     for top, left, height, width in ((0, 0, 40, 24), (39, 0, 1, 24), (7, 23, 5, 1), (3, 4, 2, 3)):
         box = {"top": top, "left": left, "height": height, "width": width}
         d = d._replace(**{k: torch.full((n,), v) for k, v in box.items()})
         expected = torch.stack([reference_crop(x[i], d, i, 16) for i in range(n)])
-        close(augment.crop(x, d, 16), expected, 1e-5)
+        close(geometry.crop(x, d, 16), expected, 1e-5)
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2])
@@ -121,7 +121,7 @@ def test_brightness_contrast_saturation(kind):
     factor = torch.linspace(0, 2, len(x))
     rest = [(1 - factor) * (kind == k) for k in (1, 2)]
     expected = torch.stack([ADJUST[kind](a, f.item()) for a, f in zip(x, factor, strict=True)])
-    augment.blend_(x, factor, *rest)
+    colour.blend_(x, factor, *rest)
     close(x, expected, 1e-5)
 
 
@@ -133,38 +133,38 @@ def test_hue(turn):
     x[0, :, :8, :8] = grid
     x[1] = 0.5 + (x[1] - 0.5) * 1e-4  # nearly grey
     expected = tv.adjust_hue(x, turn)
-    augment.turn_hue_(x, torch.full((len(x),), turn))
+    colour.turn_hue_(x, torch.full((len(x),), turn))
     close(x, expected, 1e-5)
 
 
 def test_gray():
     x = pictures(32, 32).float() / 255
-    close(augment.to_gray(x).expand(-1, 3, -1, -1), tv.rgb_to_grayscale(x, 3), 1e-6)
+    close(colour.to_gray(x).expand(-1, 3, -1, -1), tv.rgb_to_grayscale(x, 3), 1e-6)
 
 
 @pytest.mark.parametrize("side", [8, 32, 64, 224])
 def test_blur(side):
     x = pictures(side, side).float() / 255
-    k = augment.blur_size(side)
+    k = geometry.blur_size(side)
     assert k % 2 == 1 and k >= 3 and abs(k - side / 10) <= 3
     sigma = torch.linspace(0.1, 2, len(x))
     expected = [tv.gaussian_blur(a, [k, k], [s.item()] * 2) for a, s in zip(x, sigma, strict=True)]
-    close(augment.blur(x, sigma), torch.stack(expected), 1e-5)
+    close(geometry.blur(x, sigma), torch.stack(expected), 1e-5)
 
 
-@pytest.mark.parametrize("alone", [augment.ALONE, 1])
+@pytest.mark.parametrize("alone", [colour.ALONE, 1])
 def test_jitter_in_every_order(alone, monkeypatch):
-    monkeypatch.setattr(augment, "ALONE", alone)
+    monkeypatch.setattr(colour, "ALONE", alone)
     orders = torch.cartesian_prod(*[torch.arange(4)] * 4)
     orders = orders[[len(set(row.tolist())) == 4 for row in orders]]
     assert len(orders) == 24
     x = smooth(24, 24, 24).float() / 255
-    d = augment.draw(24, 24, 24, Augment(jitter=[0.8, 0.8, 0.8, 0.4], **ALL), seeded())
+    d = draw.draw(24, 24, 24, Augment(jitter=[0.8, 0.8, 0.8, 0.4], **ALL), seeded())
     d = d._replace(order=orders[torch.randperm(24)], gray=d.gray & False, blur=d.blur & False)
     expected = torch.stack([reference_colours(x[i], d, i) for i in range(24)])
     same = d._replace(order=d.order[:1].expand(24, -1))
     fixed = torch.stack([reference_colours(x[i], same, i) for i in range(24)])
-    augment._photometric_(x, d)
+    colour.photometric_(x, d)
     close(x, expected, 1e-5)
     # The check can fail: one order for all would show in most images.
     assert ((x - fixed).abs().amax((1, 2, 3)) > 1e-2).sum() >= 12
@@ -181,7 +181,7 @@ def test_views_are_torchvisions(shape):
     views = augment.TwoViews(cfg)(images, seeded(3))
     generator = seeded(3)
     for view in views:
-        d = augment.draw(n, height, width, cfg, generator)
+        d = draw.draw(n, height, width, cfg, generator)
         x = reference(images, d, size)
         close(augment.apply(images, d, cfg), x, 1e-5)
         assert view.is_contiguous(memory_format=torch.channels_last) and view.dtype == torch.float32
@@ -197,7 +197,7 @@ def test_float_and_uint8_images_agree():
 
 def test_crops_flips_has_no_colour():
     images, cfg = pictures(50, 70), Augment(**ALL)
-    d = augment.draw(len(images), 50, 70, cfg, seeded(1))
+    d = draw.draw(len(images), 50, 70, cfg, seeded(1))
     off = {k: getattr(d, k) & False for k in ("jitter", "gray", "blur")}
     expected = tv.normalize(reference(images, d._replace(**off), 32), augment.MEAN, augment.STD)
     out = augment.crops_flips(images, cfg, seeded(1))
@@ -208,9 +208,9 @@ def test_crops_flips_has_no_colour():
 @pytest.mark.parametrize("side", [48, 224])  # colours for many images at once, and one by one
 def test_photometric_has_no_crop(side):
     images = torch.cat([pictures(side, side)] * 4)
-    assert (images[0].numel() >= augment.ALONE) == (side == 224)
+    assert (images[0].numel() >= colour.ALONE) == (side == 224)
     cfg = Augment(size=32, gray_p=0.3, blur_p=0.4)
-    d = augment.draw(len(images), side, side, cfg, seeded(2))
+    d = draw.draw(len(images), side, side, cfg, seeded(2))
     assert all(0 < v.sum() < len(v) for v in (d.flip, d.jitter, d.gray, d.blur))
     whole = {"top": 0, "left": 0, "height": side, "width": side}
     d = d._replace(**{k: torch.full_like(d.top, v) for k, v in whole.items()})
@@ -259,7 +259,7 @@ def near(share: torch.Tensor, p: float, n: int) -> bool:
 def test_statistics_of_the_draw():
     n, height, width = 40_000, 50, 70
     cfg = Augment()
-    d = augment.draw(n, height, width, cfg, seeded())
+    d = draw.draw(n, height, width, cfg, seeded())
     for field, p in (("flip", 0.5), ("jitter", 0.6), ("gray", 0.2), ("blur", 0.2)):
         assert near(getattr(d, field).double().mean(), p, n), field
     both = (d.jitter & d.blur).double().mean()
@@ -337,12 +337,12 @@ def test_global_random_state_is_untouched():
 def test_an_image_does_not_depend_on_the_others(monkeypatch):
     images = torch.cat([pictures(40, 40)] * 4)
     cfg = Augment(gray_p=0.3, blur_p=0.4)
-    d = augment.draw(len(images), 40, 40, cfg, seeded())
+    d = draw.draw(len(images), 40, 40, cfg, seeded())
     together = augment.apply(images, d, cfg)
     for i in range(len(images)):
-        alone = augment.apply(images[i : i + 1], augment.Draw(*(v[i : i + 1] for v in d)), cfg)
+        alone = augment.apply(images[i : i + 1], draw.Draw(*(v[i : i + 1] for v in d)), cfg)
         close(alone[0], together[i], 1e-6)
-    fewer = augment.draw(5, 40, 40, cfg, seeded())
+    fewer = draw.draw(5, 40, 40, cfg, seeded())
     assert all(torch.equal(a, b[:5]) for a, b in zip(fewer, d, strict=True))
     # Nor on the parts that a batch is cut into.
     whole = augment.TwoViews(cfg)(images, seeded(1))
@@ -357,7 +357,7 @@ def test_probabilities_of_zero_and_one(field):
     base = augment.TwoViews(Augment(crop=[1.0, 1.0], **NONE))(images, seeded())[0]
     for p in (0.0, 1.0):
         cfg = Augment(crop=[1.0, 1.0], **{**NONE, key: p})
-        d = augment.draw(16, 32, 32, cfg, seeded())
+        d = draw.draw(16, 32, 32, cfg, seeded())
         assert getattr(d, field).sum() == 16 * p
         changed = (augment.TwoViews(cfg)(images, seeded())[0] - base).abs().amax((1, 2, 3)) > 1e-4
         # A blur of a tiny sigma changes nothing.

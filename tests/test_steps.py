@@ -77,7 +77,7 @@ def test_every_step_with_sources_is_looked_at():
     [
         ("pretrain", "burn/training/fit.py", "from burn.released import read", "released/read.py"),
         ("evaluate", "burn/tasks/linear.py", "import burn.training.losses", "training/losses.py"),
-        ("report", "burn/report/write.py", "from burn.deploy.cost import count", "deploy/cost.py"),
+        ("report", "burn/report/tables.py", "from burn.deploy.cost import count", "deploy/cost.py"),
     ],
 )
 def test_an_import_from_outside_is_noticed(tmp_path, step, file, line, lost):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from simplejpeg import decode_jpeg, decode_jpeg_header
 
 from burn.images.decode import load_image
 
@@ -52,6 +51,8 @@ def read_crops(
     be enlarged then; its boxes grow to whole pixels of the smaller image.
     Raises UserError where the file is gone or damaged.
     """
+    from simplejpeg import decode_jpeg, decode_jpeg_header  # late: packed sets need none
+
     try:
         data = path.read_bytes()
         height, width, colours, _ = decode_jpeg_header(data)
