@@ -40,12 +40,6 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: torch.Tensor) -> torch.Tensor:
-        """The images at `indices`, int64 (B,), of a packed split: a copy, uint8 (B, 3, S, S)."""
-        if self.images is None:
-            raise TypeError("a streamed split has no array; read it through Streamed")
-        return self.images[indices]
-
 
 @dataclass
 class Data:
@@ -116,7 +110,7 @@ class Streamed(Dataset):
         small: Sequence[tuple[list[float], int]] = (),
     ):
         if split.files is None:
-            raise TypeError("a packed split has no files; use take()")
+            raise TypeError("a packed split has no files; index its images")
         self.split, self.crop, self.size = split, crop, size
         self.seed, self.epoch = seed, epoch
         self.views = views if crop else 1
