@@ -51,6 +51,13 @@ def test_a_file_out_of_place_is_refused(results, change, message):
         made(results)
 
 
+def test_a_file_that_lacks_a_fact_is_refused(results):
+    path = place(results, "linear-imagenet", "burn", 0)
+    edit(results, "linear-imagenet", "burn", 0, lambda found: found.pop("classes"))
+    with pytest.raises(UserError, match=re.escape(f"{path}: classes: missing; expected here")):
+        made(results)
+
+
 def test_another_task_gets_its_own_tables_and_figure(results, drawn):
     settings, protocol = with_two_tasks(results), "fewshot-cifar10"
     out = made(results, settings)
