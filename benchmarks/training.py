@@ -110,7 +110,8 @@ def _ours(part: str, precision: str, views, device):
     optimizer = optimiser(method, Train(precision=precision))
 
     def update():
-        with autocast(device, precision):
+        from burn.networks.binary import sharing_weights
+        with autocast(device, precision), sharing_weights():
             if part == "student":
                 loss = sum(network(v).float().square().mean() for v in views)
             else:

@@ -19,12 +19,14 @@ A stage trains at one of three precisions: `real` (neither is binarised), `binac
 are), `binary` (both are).
 """
 
+import contextlib
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from burn.experiment.schema import STAGES
+from burn.networks.convolution import Plan, convolve, plan
 
 GRADIENTS = ("clipped", "quadratic")
 
@@ -79,26 +81,21 @@ class _BinaryInputConv(torch.autograd.Function):
     """conv(sign(x + shift), w); the binary input is rebuilt from the same byte in backward."""
 
     @staticmethod
-    def forward(
-        ctx, x, shift, w, stride: int, padding: int, dilation: int, gradient: str
-    ) -> Tensor:
+    def forward(ctx, x: Tensor, shift: Tensor, w: Tensor, how: Plan, gradient: str) -> Tensor:
         a = _shifted(x, shift)
         signs = _sign(a)
         ctx.save_for_backward(_save(a, signs, gradient), w)
-        ctx.layout, ctx.gradient, ctx.shift = (stride, padding, dilation), gradient, shift
-        return F.conv2d(signs, w, None, stride, padding, dilation)
+        ctx.how, ctx.gradient, ctx.shift = how, gradient, shift
+        return how.forward(signs, w)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         saved, w = ctx.saved_tensors
-        stride, padding, dilation = ([side] * 2 for side in ctx.layout)
-        grad_x, grad_w, _ = torch.ops.aten.convolution_backward(
-            grad, _sign(saved.to(w.dtype)), w, None, stride, padding, dilation,
-            False, [0, 0], 1, [True, ctx.needs_input_grad[2], False],
-        )  # fmt: skip
+        needs = (True, ctx.needs_input_grad[2])
+        grad_x, grad_w = ctx.how.backward(grad, _sign(saved.to(w.dtype)), w, needs)
         grad_x = _pass(grad_x, saved, ctx.gradient)
-        return grad_x, _to_shape(grad_x, ctx.shift), grad_w, None, None, None, None
+        return grad_x, _to_shape(grad_x, ctx.shift), grad_w, None, None
 
 
 def _to_shape(grad: Tensor, shift: Tensor) -> Tensor:
@@ -145,6 +142,20 @@ def binary_weight(w: Tensor, gradient: str = "clipped") -> Tensor:
     return _BinaryWeight.apply(w, gradient)
 
 
+_shared: dict | None = None
+
+
+@contextlib.contextmanager
+def sharing_weights():
+    """Inside, a BinaryConv2d that is called twice binarises and transforms its weight once."""
+    global _shared
+    before, _shared = _shared, {}
+    try:
+        yield
+    finally:
+        _shared = before
+
+
 class BinaryConv2d(nn.Module):
     """Shift, binarise, convolve (no bias), at the precision in force.
 
@@ -174,16 +185,24 @@ class BinaryConv2d(nn.Module):
         # Custom functions see to their own types; `meta` (counting shapes) has no autocast.
         if device != "meta" and torch.is_autocast_enabled(device):
             x = x.to(torch.get_autocast_dtype(device))
-        w = self.effective_weight().to(x.dtype)
         # On a single pixel any stride is the same; with 2, torch's bf16 weight gradient on CPUs is
         # memory that nobody wrote (seen in 2.15).
         stride = 1 if x.shape[2:] == (1, 1) else self.stride
+        how = plan(x, self.weight, stride, self.padding, self.dilation)
+        w = self._prepared(how, x.dtype)
         if self.precision == "real":
-            x = x + self.shift.to(x.dtype)
-            return F.conv2d(x, w, None, stride, self.padding, self.dilation)
-        return _BinaryInputConv.apply(
-            x, self.shift, w, stride, self.padding, self.dilation, self.gradient
-        )
+            return convolve(x + self.shift.to(x.dtype), w, how)
+        return _BinaryInputConv.apply(x, self.shift, w, how, self.gradient)
+
+    def _prepared(self, how: Plan, dtype: torch.dtype) -> Tensor:
+        """The effective weight as `how` takes it; the one made before, inside `sharing_weights`."""
+        key = (self, self.weight._version, self.precision, how, dtype, torch.is_grad_enabled())
+        if _shared is None or key not in _shared:
+            made = how.weight(self.effective_weight().to(dtype))
+            if _shared is None:
+                return made
+            _shared[key] = made
+        return _shared[key]
 
     def extra_repr(self) -> str:
         out, channels, kernel, _ = self.weight.shape

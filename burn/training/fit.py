@@ -18,6 +18,7 @@ from burn.errors import UserError
 from burn.experiment.schema import Train
 from burn.images.loader import Loader
 from burn.networks.arithmetic import autocast, in_force
+from burn.networks.binary import sharing_weights
 from burn.places import CHECKPOINT, LOG
 from burn.progress import Progress
 from burn.training import collapse
@@ -36,7 +37,8 @@ class Objective(nn.Module):
         self.method = [method]  # in a list: it is no submodule
 
     def forward(self, views: list[Tensor], labels: Tensor, step: int):
-        out = self.method[0].step(views, labels, step)
+        with sharing_weights():
+            out = self.method[0].step(views, labels, step)
         # DDP hands outputs on as they are only if they are plain containers of tensors.
         return out.loss, out.parts, out.outputs, out.targets
 
