@@ -54,12 +54,15 @@ class Method(Base):
         return self.recipe.target_lr if name == "target" else 1.0
 
     def step(self, views, labels, step):
+        import torch
+
         from burn.training.losses import balance, burn_loss, unit_rms
 
         r = self.recipe
+        # Frozen, so both views in one batch; first, before the student's activations need room.
+        frozen = self.context.teacher.features(torch.cat(views)).chunk(len(views))
         features = [self.networks["network"](v) for v in views]
         outputs = [self.networks["classifier"](k).float() for k in features]
-        frozen = [self.context.teacher.features(v) for v in views]
         targets = [self.networks["target"](h).float() for h in frozen]
         if r.normalise:
             outputs, targets = [unit_rms(o) for o in outputs], [unit_rms(t) for t in targets]

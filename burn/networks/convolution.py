@@ -117,7 +117,9 @@ class Direct:
         self, grad: Tensor, x: Tensor, w: Tensor, needs: tuple[bool, bool]
     ) -> tuple[Tensor | None, Tensor | None]:
         """Gradients of x and of what `weight` gave; None for one that `needs` does not name."""
-        stride, padding, dilation = [[side] * 2 for side in (self.stride, self.padding, self.dilation)]
+        stride, padding, dilation = [
+            [side] * 2 for side in (self.stride, self.padding, self.dilation)
+        ]
         return torch.ops.aten.convolution_backward(
             grad, x, w, None, stride, padding, dilation, False, [0, 0], 1, [*needs, False]
         )[:2]
@@ -236,7 +238,9 @@ def _scatter(products: Tensor, matrix: Tensor, n: int, sides, tiles, layout) -> 
         if lengths == steps:
             part = parts.permute(2, 3, 0, 4, 1, 5).reshape(-1, *map(_times, lengths, tiles), c)
         else:
-            whole = [(count - 1) * step + length for count, step, length in zip(tiles, steps, lengths)]
+            whole = [
+                (count - 1) * step + length for count, step, length in zip(tiles, steps, lengths)
+            ]
             part = parts.new_zeros(parts.shape[2], *whole, c)
             for i in range(lengths[0]):
                 for j in range(lengths[1]):
@@ -271,13 +275,18 @@ def plan(x: Tensor, w: Tensor, stride: int, padding: int, dilation: int = 1) -> 
         return Pointwise(stride, padding, dilation) if stride == 1 and padding == 0 else direct
     if kernel != (3, 3) or padding != 1 or dilation != 1 or stride not in (1, 2):
         return direct
-    found = Winograd(*(axis(side, stride) for side in x.shape[2:]))
-    return found if pays(found, x, w) else direct
+    if not pays(max(x.shape[2:]), min(w.shape[:2]), stride):
+        return direct
+    return Winograd(*(axis(side, stride) for side in x.shape[2:]))
 
 
-def pays(found: Winograd, x: Tensor, w: Tensor) -> bool:
-    if found.rows.stride == 2 and max(x.shape[2:]) > 8: return False
-    return min(w.shape[:2]) >= 128
+def pays(side: int, channels: int, stride: int) -> bool:
+    """Whether the products win, forward and backward: measured on AVX2 (benchmarks/convolution.py)."""
+    if side <= 2:
+        return channels >= 64
+    if stride == 1:
+        return channels >= 128
+    return channels >= (256 if side <= 8 else 512)
 
 
 class _Convolution(torch.autograd.Function):
@@ -295,7 +304,7 @@ class _Convolution(torch.autograd.Function):
 
 def convolve(x: Tensor, w: Tensor, how: Plan) -> Tensor:
     """`x` convolved with what `how.weight` gave; differentiable."""
-    if isinstance(how, Pointwise) or isinstance(how, Winograd):
+    if isinstance(how, Pointwise | Winograd):
         return _Convolution.apply(x, w, how)
     return how.forward(x, w)
 
