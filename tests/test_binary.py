@@ -353,9 +353,9 @@ def test_resnet_is_torchvisions(arch):
     ours.load_state_dict(theirs.state_dict())
     with torch.no_grad():
         x = torch.randn(1, 3, 64, 64)
-        features = ours(x)
+        features, expected = ours(x), theirs(x)
         assert features.shape == (1, ours.dim)
-        torch.testing.assert_close(features, theirs(x), rtol=1e-4, atol=1e-5)
+        assert (features - expected).norm() <= 1e-4 * expected.norm()
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50"])

@@ -1,8 +1,8 @@
 """params.yaml: what is refused and how it is said, what steps see of it, and what overlays leave."""
 
+import os
 import subprocess
 import sys
-import time
 
 import graphs
 import pytest
@@ -245,9 +245,10 @@ def test_presets_are_valid(preset):
 def test_reading_parameters_imports_no_torch_and_is_quick():
     code = "import sys, burn.__main__, burn.experiment.reading as p; p.load('params.yaml')"
     code += "; print([m for m in ('torch', 'torchvision', 'numpy') if m in sys.modules])"
-    began = time.monotonic()
+    before = os.times()
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=graphs.ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
-    assert time.monotonic() - began < 4  # torch alone takes longer
+    after = os.times()  # seconds of the processor: whatever else runs here
+    assert after.children_user - before.children_user < 2  # torch alone takes longer
