@@ -22,6 +22,7 @@ are), `binary` (both are).
 import contextlib
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -43,9 +44,8 @@ def _shifted(x: Tensor, shift: Tensor) -> Tensor:
 
 def _encode(a: Tensor, signs: Tensor) -> Tensor:
     """One byte per element: the sign, times 1 where the gradient passes and 2 where it does not."""
-    inside = torch.empty_like(a, dtype=torch.int8)
-    torch.le(a.abs(), 1, out=inside)  # int8, not bool: bool is slow on CPUs
-    return signs.to(torch.int8).mul_(inside.neg_().add_(2))
+    # Comparisons are slow on CPUs; hardshrink leaves 0 where |a| <= 1.
+    return F.hardshrink(a, 1).sign_().add_(signs).to(torch.int8)
 
 
 def _pass(grad: Tensor, saved: Tensor, gradient: str) -> Tensor:
@@ -207,6 +207,13 @@ class BinaryConv2d(nn.Module):
     def extra_repr(self) -> str:
         out, channels, kernel, _ = self.weight.shape
         return f"{channels}, {out}, kernel={kernel}, stride={self.stride}, {self.precision}"
+
+
+def small_latent(network: nn.Module) -> None:
+    """Start the latent weights of every binary convolution at 0 to 0.001, as S2-BNN's release does."""
+    for module in network.modules():
+        if isinstance(module, BinaryConv2d):
+            nn.init.uniform_(module.weight, 0, 1e-3)
 
 
 def set_precision(network: nn.Module, precision: str) -> nn.Module:

@@ -73,9 +73,17 @@ def reading(settings: dict[str, Any], frame: pd.DataFrame, cells: pd.DataFrame, 
         f"{listed(drawn)} {are}: drawn images, not the real data.": drawn,
         f"Published figures are those of {origin}, at the full budget.": len(published),
         "Beside a stand-in they are for the real set and not comparable.": published.stand_in.any(),
-        "† collapsed in at least one seed: outputs hardly depend on the image.": cells.collapsed.any(),
+        f"† collapsed in at least one seed: {told_kinds(frame)}.": cells.collapsed.any(),
     }  # fmt: skip
     return [sentence for sentence, holds in sentences.items() if holds]
+
+
+def told_kinds(frame: pd.DataFrame) -> str:
+    """ "burn (one class for all, dead target); ..." for the collapsed methods of a frame."""
+    out: dict[str, dict[str, None]] = {}
+    for run in frame[frame.collapsed].itertuples():
+        out.setdefault(run.method, {}).update(dict.fromkeys(run.collapse or ("outputs",)))
+    return "; ".join(f"{method} ({', '.join(kinds)})" for method, kinds in out.items())
 
 
 def budget(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from burn import places
 from burn.places import PREDICTIONS
-from burn.report import captions, cost, difference, examples, figures, tables
+from burn.report import captions, cost, difference, examples, figures, tables, terms
 from burn.report.captions import RANKING, caption, figure_key, measured, name
 from burn.report.collect import TEACHER, entry, is_random, methods
 from burn.report.grid import Cell, Grid, Head, printed, to_latex, to_markdown
@@ -40,16 +40,16 @@ class Report:
 
     def save(self, base: str, said: str, frame: pd.DataFrame, cells: pd.DataFrame,
              full: pd.DataFrame | None = None, heads: tuple[str, ...] = ("method",),
-             note: str = "", beside: bool = True, **reading: Any) -> Grid:  # fmt: skip
+             beside: bool = True, **reading: Any) -> Grid:  # fmt: skip
         """Write a table, which shows what is `said`; its CSV is that of `full`, with every metric."""
         told = caption(self.settings, said, frame, cells, beside=beside, **reading)
         grid = printed(cells, heads, told, base, self.link, beside)
-        return self.write(grid, tables.to_csv(cells if full is None else full), note)
+        return self.write(grid, tables.to_csv(cells if full is None else full))
 
-    def write(self, grid: Grid, csv: str, note: str = "") -> Grid:
+    def write(self, grid: Grid, csv: str) -> Grid:
         """Write tables/<base>.csv, .md and .tex."""
-        markdown = f"{to_markdown(grid)}\n*{grid.caption}*\n" + (note and f"\n{note}\n")
-        for suffix, text in {".csv": csv, ".md": markdown, ".tex": to_latex(grid, note)}.items():
+        markdown = f"{to_markdown(grid)}\n*{grid.caption}*\n"
+        for suffix, text in {".csv": csv, ".md": markdown, ".tex": to_latex(grid)}.items():
             path = (self.out / "tables" / grid.base).with_suffix(suffix)
             path.write_text(text, encoding="utf-8")
         return grid
@@ -75,12 +75,13 @@ def sections(report: Report, frame: pd.DataFrame) -> list[Section]:
     page = [Section("", [Prose(captions.what_was_run(settings, frame))])]
     if len(tasks) > 1:
         page.append(comparison(report, main))
+    page.append(rivals(report, main))
     for task in tasks:
         page.append(of_task(report, main[main.task == task], task))
         if task == MAIN:
             page.append(transfer(report, of_main))
     page += [stages(report, of_main), ablation(report, of_variants), costs(report, main)]
-    page += [training(report), beside_published(report, main, variants)]
+    page += [of_terms(report, main), training(report), beside_published(report, main, variants)]
     items = captions.collapsed_runs(frame)
     page.append(Section("Collapsed runs", [Prose("" if items else "None.", items)]))
     return [section for section in page if section]
@@ -96,19 +97,24 @@ def comparison(report: Report, frame: pd.DataFrame) -> Section:
     return Section("Comparison", [grid, Picture("comparison", alt, figure_key(cells))])
 
 
+def rivals(report: Report, frame: pd.DataFrame) -> Section | None:
+    """Each row of BURN against the best rival of each column."""
+    lines = difference.differences(report.settings, frame, report.results)
+    if lines.empty:
+        return None
+    csv = lines.to_csv(index=False, lineterminator="\n")
+    return Section("Against the best rival", [report.write(difference.grid(lines, frame), csv)])
+
+
 def of_task(report: Report, frame: pd.DataFrame, task: str) -> Section:
     """Tables and figures of one task, of each method's last stage."""
-    rows, note = final_rows(report.settings, frame), ""
+    rows = final_rows(report.settings, frame)
     cells, full = (fill(frame, rows, columns(frame, every)) for every in (False, True))
     title, metric = name(task), measured(cells)
-    lines = difference.differences(report.settings, frame, report.results) if task == MAIN else []
-    if len(lines):
-        note = difference.sentence(lines, frame)
-        lines.to_csv(report.out / "tables/differences.csv", index=False, lineterminator="\n")
-    grid = report.save(task, f"{title}: {metric} (%).", frame, cells, full, note=note)
+    grid = report.save(task, f"{title}: {metric} (%).", frame, cells, full)
     figures.bars(cells, f"{metric[0].upper()}{metric[1:]} (%)", report.figure(task), report.plain)
     alt = f"{title}: {metric} of each method on each data set"
-    blocks = [grid, Prose(note), Picture(task, alt, figure_key(cells))]
+    blocks = [grid, Picture(task, alt, figure_key(cells))]
     more = [*of_shots(report, frame, rows, task), *pictures(report, frame, task)]
     return Section(title, [*blocks, *more])
 
@@ -218,6 +224,15 @@ def costs(report: Report, frame: pd.DataFrame) -> Section:
     lines = cost.records(report.settings, frame, report.results)
     csv = lines.to_csv(index=False, lineterminator="\n")
     return Section("Cost", [report.write(cost.grid(lines), csv)])
+
+
+def of_terms(report: Report, frame: pd.DataFrame) -> Section | None:
+    """What each network was given to learn from."""
+    lines = terms.records(report.settings, frame, report.results)
+    if lines.empty:
+        return None
+    csv = lines.to_csv(index=False, lineterminator="\n")
+    return Section("Terms of training", [report.write(terms.grid(lines), csv)])
 
 
 def training(report: Report) -> Section | None:
