@@ -7,7 +7,7 @@ import pandas as pd
 
 from burn import places
 from burn.places import PREDICTIONS
-from burn.report import captions, cost, difference, examples, figures, tables, terms
+from burn.report import alive, captions, cost, difference, examples, figures, tables, terms
 from burn.report.captions import RANKING, caption, figure_key, measured, name
 from burn.report.collect import TEACHER, entry, is_random, methods
 from burn.report.grid import Cell, Grid, Head, printed, to_latex, to_markdown
@@ -248,9 +248,24 @@ def training(report: Report) -> Section | None:
     if read.balance.notna().any():
         said += (
             " Dashed, by the scale on the right: the weight of burn's similarity term, the rest being "
-            "that of its KL term (a clustering term, where there is one, comes on top)."
+            "that of its KL term."
         )
-    return Section("Training", [Picture("curves", "Training loss of every method", said)])
+    blocks = [Picture("curves", "Training loss of every method", said)]
+    joint = read.dropna(subset=["kl", *figures.INFORMATION])
+    if len(joint):
+        figures.information(joint, report.figure("information"))
+        told = (
+            "What the target and the output of the classifiers say of an image, in nats (mutual information "
+            "of image and class over a batch), after every 20 updates of all stages. At 0 the KL term is "
+            "met by one class for all images, and the classifier on the teacher gets no gradient."
+        )
+        blocks.append(
+            Picture("information", "Information of target and output over training", told)
+        )
+        lines = alive.records(joint)
+        csv = lines.to_csv(index=False, lineterminator="\n")
+        blocks.append(report.write(alive.grid(lines), csv))
+    return Section("Training", blocks)
 
 
 def beside_published(report: Report, main: pd.DataFrame, variants: pd.DataFrame) -> Section | None:
