@@ -79,6 +79,11 @@ def _train(settings, stage, seed, code, data, teacher, init, machine, work: Work
     if student.latent == "small":
         small_latent(network)
     steps = settings["epochs"] * loader.steps // module.Method.student_passes
+    if settings["epochs"] and not steps:
+        least = -(-module.Method.student_passes // loader.steps)
+        raise UserError(
+            f"epochs.{stage}: found {settings['epochs']}, not one batch; allowed: at least {least}"
+        )
     method = module.Method(recipe, Context(network, frozen, len(source.classes), steps))
     before = build.read_weights(init) if init is not None else {}
     if before:

@@ -120,7 +120,7 @@ def labelled(frame: pd.DataFrame) -> list[str]:
     """ "semi-1 40 images, 4 of each class" for the columns that were trained on a part of the labels."""
     out = {}
     for facts in frame.itertuples():
-        if count := facts.measures.get("labelled"):
+        if (count := facts.labelled) > 0:
             few = ", too few to tell methods apart" if count < FEW * facts.classes else ""
             each = f"{count / facts.classes:.0f} of each class"
             out[facts.protocol] = f"{facts.protocol} {count:.0f} images, {each}{few}"

@@ -79,6 +79,7 @@ def collect(settings: dict[str, Any], results: Path) -> pd.DataFrame:
             shared |= {known: stage.get(key, math.nan) for key, known in TRAINING.items()}
             shared["pretrain_stand_in"] = bool(stage.get("stand_in"))
             shared["collapsed"] = bool(stage.get("collapsed"))
+            shared["labelled"] = stage.get("notes", {}).get("labelled", math.nan)
             shared["collapse"] = tuple(stage.get("collapse", ()))
             for metric in scores or [""]:
                 value, within = (stage.get(key, math.nan) for key in (metric, f"{metric}_std"))

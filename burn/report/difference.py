@@ -149,7 +149,7 @@ def grid(lines: pd.DataFrame, frame: pd.DataFrame) -> Grid:
     caption = (
         "Rows of BURN against the best rival of each column, which was trained without labels by another "
         f"method (points). Over seeds: {PERCENT} % t-interval of the paired differences of {seeds} "
-        f"seed{'s' * (seeds > 1)}. Over images: {PERCENT} % interval of a paired bootstrap, {RESAMPLES} "
+        f"{'seeds' if seeds > 1 else 'seed'}. Over images: {PERCENT} % interval of a paired bootstrap, {RESAMPLES} "
         f"resamples of the test images, the networks held fast. Verdict{told}: above or below where the "
         "first of them that is known leaves out 0, else level."
         + " † collapsed in at least one seed."

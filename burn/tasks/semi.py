@@ -224,7 +224,8 @@ def probe(features, labels, classes: int):
     """A linear classifier, (N, D) -> (N, classes) scores, fitted to frozen features.
 
     Logistic regression (scikit-learn's) on features of zero mean and unit variance, which the layer's
-    weights undo. A class without an image gets a score that no other is below.
+    weights undo. A class without an image gets the lowest bias and no weights: as the scores of the
+    others add up to 0, its own is never the highest.
     """
     import numpy as np
     import torch
