@@ -25,7 +25,7 @@ from typing import Any
 from burn import __version__
 from burn.errors import UserError
 from burn.experiment.reads import text
-from burn.places import CURVE, LOG, METRICS, PROVENANCE
+from burn.places import CURVE, KNOWN, LOG, METRICS, PROVENANCE
 
 
 class Work:
@@ -61,13 +61,15 @@ class Work:
 
 @contextmanager
 def artifact(
-    out: str | Path, step: str, settings: dict[str, Any], inputs: list = (), seed: int = 0
-):
+    out: str | Path, step: str, settings: dict[str, Any], inputs: list = (), seed: int = 0,
+    kept: list = (),
+):  # fmt: skip
     """Make the artifact folder `out`.
 
-    `settings` is what the step read of params.yaml, `inputs` the files it reads. A partial folder left
-    by a killed step is kept if it was made from the same settings and inputs, emptied otherwise.
-    Yields a Work; set its `metrics`. Raises UserError if another process is making `out`.
+    `settings` is what the step read of params.yaml, `inputs` the files it reads; `kept` are further
+    places it reads. A partial folder left by a killed step is kept if it was made from the same
+    settings and inputs, emptied otherwise. Yields a Work; set its `metrics`. Raises UserError if
+    another process is making `out`, or something stands there that this step has not made.
     """
     out = Path(out)
     identity = text(
@@ -77,6 +79,7 @@ def artifact(
     if int(os.environ.get("RANK", "0")) > 0:  # under torchrun the first process makes it
         yield Work(out, partial, identity)
         return
+    _check_free(out, step, [*inputs, *kept])
     out.parent.mkdir(parents=True, exist_ok=True)
     with _locked(out):
         seal = partial / "identity.json"
@@ -90,6 +93,36 @@ def artifact(
         write_json(work.path(METRICS), work.metrics)
         seal.unlink()
         _swap(partial, out)
+
+
+def _check_free(out: Path, step: str, read: list) -> None:
+    """Raise UserError unless `out` may be replaced: what is there would be deleted."""
+    whole = out.resolve()
+    if Path.cwd().is_relative_to(whole) or out.name in ("", ".."):
+        raise UserError(f"--out: found {out}; expected a folder that the step may replace")
+    for path in read:
+        if Path(path).resolve().is_relative_to(whole):
+            raise UserError(
+                f"--out: found {out}, which {path} lies in; expected a folder apart from what the "
+                "step reads"
+            )
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UserError(f"--out: found {out}, a file; expected a folder")
+    names = sorted(os.listdir(out))
+    if PROVENANCE in names:
+        made = read_json(out / PROVENANCE)
+        made = made.get("step") if isinstance(made, dict) else None
+        found = None if made == step else f"which step {made} has made"
+    else:  # engines bring back an artifact without it
+        odd = [name for name in names if name not in KNOWN] if METRICS in names else names
+        found = f"which holds {odd[0]}" if odd else None
+    if found:
+        raise UserError(
+            f"--out: found {out}, {found}; expected a new or empty folder, or one that this step "
+            f"({step}) has made"
+        )
 
 
 @contextmanager

@@ -35,7 +35,8 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
     """
     spec = settings["spec"]
     contents = read(dataset, settings["root"], spec, settings["download"])
-    with artifact(out, "prepare", settings) as work:
+    images = [] if spec.source == "synthetic" else [Path(settings["root"]) / (spec.path or dataset)]
+    with artifact(out, "prepare", settings, kept=images) as work:
         index: dict[str, Any] = {"classes": contents.classes, "streamed": not spec.pack}
         tensors, sizes = [], {}
         for name, split in contents.splits.items():

@@ -37,10 +37,8 @@ from burn.experiment.schema import FORMATS, STAGES
 from burn.networks import build
 from burn.networks.binary import BinaryConv2d
 from burn.networks.reactnet import ReActNet
-from burn.places import WEIGHTS
+from burn.places import OVERLAY, WEIGHTS
 from burn.released.layouts import LAYOUTS, Layout, Part, parts
-
-OVERLAY = "overlay.yaml"
 
 
 @dataclass
