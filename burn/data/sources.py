@@ -16,6 +16,7 @@ from burn.data import synthetic
 from burn.data.registry import REGISTRY, info
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
+from burn.images.decode import check_regular
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -166,16 +167,37 @@ def folder_split(folder: Path, names: list[str]) -> Split:
 
 
 def _images(folder: Path) -> list[str]:
-    files = []
-    for at, below, names in os.walk(folder, followlinks=True):
-        below[:] = [b for b in below if not b.startswith(".")]
-        # hidden files: macOS leaves ._photo.jpg, which is no image
-        files += [
-            f"{at}{os.sep}{name}"
-            for name in names
-            if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-        ]
+    """The image files below a class's folder.
+
+    A link is followed where it leads to files, or to folders apart from the classes: one that leads
+    back would give images the labels of other classes. Raises UserError: no file (a pipe), a link to
+    nothing.
+    """
+    if os.path.islink(folder) and _within(*map(os.path.realpath, (folder.parent, folder))):
+        raise UserError(f"{folder}: found a link to a folder that holds it; expected a class's own")
+    files, waiting, seen = [], [str(folder)], set()
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):  # macOS leaves ._photo.jpg, which is no image
+                    continue
+                if entry.is_dir():
+                    if entry.is_symlink():
+                        places = (entry.path, folder.parent, folder)
+                        target, split, top = map(os.path.realpath, places)
+                        if target in seen or _within(target, split) or _within(top, target):
+                            continue
+                        seen.add(target)
+                    waiting.append(entry.path)
+                elif entry.name.lower().endswith(EXTENSIONS):
+                    if not entry.is_file():
+                        check_regular(entry.path)
+                    files.append(entry.path)
     return files
+
+
+def _within(path: str, folder: str) -> bool:
+    return os.path.commonpath((path, folder)) == folder
 
 
 def _limited(split: Split, limit: int, classes: int, seed: int, key: str) -> Split:

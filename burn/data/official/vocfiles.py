@@ -8,7 +8,7 @@ from PIL import Image
 
 from burn.data.official.vockit import Id, Kit
 from burn.errors import UserError
-from burn.images.decode import fitted, load_image
+from burn.images.decode import check_regular, fitted, load_image
 
 IGNORE = 255
 Object = tuple[str, bool, tuple[float, float, float, float]]
@@ -16,6 +16,7 @@ Object = tuple[str, bool, tuple[float, float, float, float]]
 
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height, from the file's head. Raises UserError where it is no image."""
+    check_regular(path)
     try:
         with Image.open(path) as image:
             return image.size
