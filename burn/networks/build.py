@@ -26,7 +26,7 @@ def network(config: dict[str, Any]) -> nn.Module:
 def read_weights(dir: str | Path) -> dict[str, dict[str, Tensor]]:
     """The state dicts in an artifact folder, by network name.
 
-    Raises UserError if the folder has no whole weights file.
+    Raises UserError if the folder has no whole weights file, or a weight is no number.
     """
     path = Path(dir) / WEIGHTS
     try:
@@ -35,11 +35,29 @@ def read_weights(dir: str | Path) -> dict[str, dict[str, Tensor]]:
         raise UserError(f"{path}: no such file; has the step that makes it run?") from None
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file: {error}") from None
+    check_finite(flat, str(path))
     networks: dict[str, dict[str, Tensor]] = {}
     for key, tensor in flat.items():
         name, _, inner = key.partition(".")
         networks.setdefault(name, {})[inner] = tensor
     return networks
+
+
+def check_finite(tensors: dict[str, Tensor], where: str) -> None:
+    """Raise UserError if one of `tensors` has NaN or infinite values: a network that was trained
+    too fast, or a spoiled file. Some tasks would give it a score."""
+    counts = {
+        key: int((~tensor.float().isfinite()).sum())
+        for key, tensor in tensors.items()
+        if tensor.is_floating_point()
+    }
+    bad = [key for key, count in counts.items() if count]
+    if bad:
+        values = "1 value that is" if counts[bad[0]] == 1 else f"{counts[bad[0]]} values that are"
+        more = f" (and {len(bad) - 1} tensor{'s' * (len(bad) > 2)} more)" if len(bad) > 1 else ""
+        raise UserError(
+            f"{where}: {bad[0]}: found {values} NaN or infinite{more}; expected numbers"
+        )
 
 
 def fill(module: nn.Module, weights: dict[str, Tensor], where: str) -> nn.Module:

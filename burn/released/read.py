@@ -132,7 +132,8 @@ def read(path: str | Path, format: str = "auto", fp: bool | None = None) -> Rele
         fp: True for its floating-point network, False for its binary one, None for what it is for.
 
     Raises UserError if the file is not there, holds anything but tensors and plain containers
-    (naming what), is of another layout, or has keys missing, extra or mis-shaped (listing them).
+    (naming what), is of another layout, or has keys missing, extra or mis-shaped (listing them),
+    or values that are no numbers.
     """
     where = str(path)
     state = _state_dict(_unpickled(Path(path), where), where)
@@ -209,7 +210,9 @@ def fill(where: str, kind: str, networks: dict[str, Part], state: dict[str, Any]
     if any(wrong.values()):
         told = [f"{len(keys)} {what} ({_first(keys)})" for what, keys in wrong.items() if keys]
         raise UserError(f"{where}: keys do not fit a {kind}: {'; '.join(told)}")
-    return {name: part.fill(state) for name, part in networks.items()}
+    filled = {name: part.fill(state) for name, part in networks.items()}
+    build.check_finite(build.flatten(filled), where)
+    return filled
 
 
 def _shape(value: Any) -> list[int] | str:
