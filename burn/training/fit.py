@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from burn.artifacts import Work
-from burn.errors import UserError
+from burn.errors import Stopped, UserError
 from burn.experiment.schema import Train
 from burn.images.loader import Loader
 from burn.networks.arithmetic import autocast, in_force
@@ -22,6 +22,7 @@ from burn.places import CHECKPOINT, LOG
 from burn.progress import Progress
 from burn.training import collapse
 from burn.training.distributed import synchronise
+from burn.training.stopping import Stop
 
 FLUSH = 20  # updates between two looks at the loss (on a GPU each look waits for it)
 
@@ -65,7 +66,8 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
     """Train `method.networks` in place; returns what metrics.json should say of it.
 
     Resumes from `work`'s checkpoint if there is one. Raises UserError if the loss stops being a
-    number (naming the step and the last good checkpoint), or, with `cfg.strict`, on collapse.
+    number (naming the step and the last good checkpoint), or, with `cfg.strict`, on collapse, and
+    Stopped, once the update is finished and saved, if the process is asked to stop.
     """
     device, rank, world = loader.device, loader.rank, loader.world
     work.provenance["precision"] = in_force(cfg.precision, device)
@@ -97,42 +99,48 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
     tail = total - max(1, loader.steps // cfg.accumulate)
     batches = loader.run(update * cfg.accumulate, total * cfg.accumulate)
     watch = CollapseWatch(method.normalised, cfg.strict, work, rank)
-    losses, saved = [], time.monotonic()
+    losses, saved = state.losses, time.monotonic()
     began = time.monotonic()
 
-    while update < total:
-        rate = learning_rate(update, total, cfg.lr, cfg.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
-        for micro in range(cfg.accumulate):
-            views, labels = next(batches)
-            waits = world > 1 and micro + 1 < cfg.accumulate  # gradients travel once per update
-            with trained.no_sync() if waits else contextlib.nullcontext():
-                with autocast(device, cfg.precision):
-                    step = update * cfg.accumulate + micro
-                    loss, parts, outputs, targets = trained(views, labels, step)
-                (loss / cfg.accumulate).backward()
-            losses.append(loss.detach())
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        update += 1
-        method.after_update(update / total)
+    with Stop(world) as stop:
+        while update < total:
+            rate = learning_rate(update, total, cfg.lr, cfg.warmup)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["scale"]
+            for micro in range(cfg.accumulate):
+                views, labels = next(batches)
+                waits = world > 1 and micro + 1 < cfg.accumulate  # gradients travel once per update
+                with trained.no_sync() if waits else contextlib.nullcontext():
+                    with autocast(device, cfg.precision):
+                        step = update * cfg.accumulate + micro
+                        loss, parts, outputs, targets = trained(views, labels, step)
+                    (loss / cfg.accumulate).backward()
+                losses.append(loss.detach())
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            update += 1
+            method.after_update(update / total)
 
-        if update % FLUSH == 0 or update == total:
-            mean = _mean_or_stop(losses, update, cfg.accumulate, state)
-            losses = []
-            row = {"loss": mean, **{k: float(v.detach()) for k, v in parts.items()}}
-            row |= _measures(method, outputs, targets)
-            watch.at(update, row)
-            if update > tail:
-                state.tail.append(row)
-            if rank == 0:
-                work.log(update=update, lr=rate, seconds=round(time.monotonic() - began, 2),
-                         images=update * images, **row)  # fmt: skip
-            progress.at(update, mean, row)
-            if update < total and time.monotonic() - saved >= 60 * cfg.checkpoint_minutes:
+            if update % FLUSH == 0 or update == total:
+                mean = _mean_or_stop(losses, update, cfg.accumulate, state)
+                losses.clear()
+                row = {"loss": mean, **{k: float(v.detach()) for k, v in parts.items()}}
+                row |= _measures(method, outputs, targets)
+                watch.at(update, row)
+                if update > tail:
+                    state.tail.append(row)
+                if rank == 0:
+                    work.log(update=update, lr=rate, seconds=round(time.monotonic() - began, 2),
+                             images=update * images, **row)  # fmt: skip
+                progress.at(update, mean, row)
+                if update < total and time.monotonic() - saved >= 60 * cfg.checkpoint_minutes:
+                    state.save(update)
+                    saved = time.monotonic()
+            if update < total and (signal := stop.asked()):
+                if losses:
+                    _mean_or_stop(losses, update, cfg.accumulate, state)
                 state.save(update)
-                saved = time.monotonic()
+                raise Stopped(f"{work.out}: update {update} of {total} done and saved", signal)
     progress.close()
     return _summary(state.tail, total, total * images, method.normalised)
 
@@ -144,6 +152,7 @@ class State:
         self.objective, self.optimizer, self.rank = objective, optimizer, rank
         self.path, self.log = work.path(CHECKPOINT), work.path(LOG)
         self.tail: list[dict[str, float]] = []
+        self.losses: list[Tensor] = []  # since the last look
         self.last = 0
 
     def save(self, update: int) -> None:
@@ -158,6 +167,7 @@ class State:
                 "objective": self.objective.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "tail": self.tail,
+                "losses": self.losses,
                 "log_bytes": self.log.stat().st_size if self.log.exists() else 0,
             },
             temporary,
@@ -172,7 +182,7 @@ class State:
         state = torch.load(self.path, map_location=device, weights_only=True)
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.tail, self.last = state["tail"], state["update"]
+        self.tail, self.losses, self.last = state["tail"], state["losses"], state["update"]
         if self.log.exists() and self.rank == 0:  # rows after the checkpoint come again
             os.truncate(self.log, min(state["log_bytes"], self.log.stat().st_size))
         return self.last
