@@ -8,11 +8,13 @@ step reads, and to `log.jsonl`. What a training step logged, without the times, 
 """
 
 import csv
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from burn import __version__
 from burn.errors import UserError
@@ -41,7 +45,7 @@ class Work:
 
     def log(self, **row: Any) -> None:
         """Append one line to log.jsonl."""
-        with open(self.path(LOG), "a") as file:
+        with writing(self.path(LOG)), open(self.path(LOG), "a") as file:
             file.write(json.dumps(row) + "\n")
 
     def save_curve(self) -> None:
@@ -88,7 +92,8 @@ def artifact(
         partial.mkdir(exist_ok=True)
         write_text(seal, identity)
         work = Work(out, partial, identity)
-        yield work
+        with writing(partial, kinds=()):
+            yield work
         write_json(work.path(PROVENANCE), provenance(step, settings, seed) | work.provenance)
         write_json(work.path(METRICS), work.metrics)
         seal.unlink()
@@ -150,11 +155,39 @@ def _swap(partial: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def writing(path: Path, size: int | None = None, kinds: tuple = (RuntimeError, SafetensorError)):
+    """Where the file `path`, of `size` bytes, is written: an error becomes one line, a UserError.
+
+    Libraries that write it raise `kinds`, which say neither what file nor why. Of a folder `path`, an
+    error that names a file already, or is not about space, is left alone.
+    """
+    try:
+        yield
+    except (OSError, *kinds) as error:
+        if isinstance(error, OSError) and (error.filename or error.errno not in FULL):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        if number := re.search(r"os error (\d+)", reason):  # as safetensors puts it
+            reason = os.strerror(int(number[1]))
+        needed = "" if size is None else f"needed: {_size(size)}, "
+        free = _size(shutil.disk_usage(path.parent).free)
+        raise UserError(f"{path}: {reason[:200]}; {needed}free: {free}") from error
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
 def write_text(path: str | Path, content: str) -> None:
     """Write a file so that it is either the old one or the whole new one."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(content)
+    with writing(path, len(content)):
+        temporary.write_text(content)
     os.replace(temporary, path)
 
 

@@ -47,7 +47,6 @@ def _handed_on(init: Path | None, work: Work) -> dict[str, Any]:
 
 def _train(settings, stage, seed, code, data, teacher, init, machine, work: Work) -> dict[str, Any]:
     import torch
-    from safetensors.torch import save_file
 
     from burn.images.loader import Loader
     from burn.images.store import open_data
@@ -86,7 +85,7 @@ def _train(settings, stage, seed, code, data, teacher, init, machine, work: Work
     elif method.calibrates:
         _calibrate(method.networks["network"].to(device), loader)
     if rank == 0:
-        save_file(build.flatten(method.networks), work.path(WEIGHTS))
+        build.save(method.networks, work.path(WEIGHTS))
     return result | {
         "epochs": settings["epochs"],
         "network": method.networks["network"].config,

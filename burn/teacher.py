@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from burn.artifacts import Work, artifact
@@ -46,7 +45,7 @@ def pretrain_teacher(settings: dict[str, Any], seed: int, code: Path, data: Path
         else:
             networks, result = _taken_over(cfg)
         if world()[0] == 0:
-            save_file(build.flatten(networks), work.path(WEIGHTS))
+            build.save(networks, work.path(WEIGHTS))
         work.save_curve()
         work.metrics = result | {
             "network": networks["network"].config,

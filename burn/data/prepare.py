@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from burn.artifacts import artifact, file_hash, write_json
+from burn.artifacts import artifact, file_hash, write_json, writing
 from burn.data.sources import Contents, Split, read
-from burn.errors import UserError
 from burn.images.decode import fitted, load_image
 from burn.places import INDEX, TENSORS
 
@@ -174,12 +173,9 @@ def _write(
         header[name] = {"dtype": DTYPES[dtype], "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, sort_keys=True).encode()
     text += b" " * (-len(text) % 8)
-    try:
-        with open(path, "wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for _, _, _, batches in tensors:
-                file.writelines(np.ascontiguousarray(batch).data for batch in batches)
-            if file.tell() != 8 + len(text) + end:
-                raise RuntimeError(f"{path}: wrote {file.tell()} bytes, not {8 + len(text) + end}")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror} while writing {end / 1e9:.1f} GB") from None
+    with writing(path, end, kinds=()), open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, _, _, batches in tensors:
+            file.writelines(np.ascontiguousarray(batch).data for batch in batches)
+        if file.tell() != 8 + len(text) + end:
+            raise RuntimeError(f"{path}: wrote {file.tell()} bytes, not {8 + len(text) + end}")

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from burn.artifacts import read_json
+from burn.artifacts import read_json, writing
 from burn.errors import UserError
 from burn.networks.reactnet import ReActNet
 from burn.networks.resnet import ResNet
@@ -100,3 +100,10 @@ def flatten(networks: dict[str, nn.Module]) -> dict[str, Tensor]:
         for name, module in networks.items()
         for key, tensor in module.state_dict().items()
     }
+
+
+def save(networks: dict[str, nn.Module], path: Path) -> None:
+    """Write the weights file of `networks`. Raises UserError, one line, where the disk is full."""
+    flat = flatten(networks)
+    with writing(path, sum(tensor.nbytes for tensor in flat.values())):
+        save_file(flat, path)

@@ -28,7 +28,6 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from burn.artifacts import artifact, file_hash
@@ -103,7 +102,7 @@ def import_checkpoint(path: Path, format: str, precision: str | None, out: Path)
         precision = checked(precision, path)
     settings = {"format": format, "precision": precision}
     with artifact(out, "import-checkpoint", settings, [path]) as work:
-        save_file(build.flatten(released.networks), work.path(WEIGHTS))
+        build.save(released.networks, work.path(WEIGHTS))
         work.metrics = released.facts(precision) | {"sha256": file_hash(path), "seed": 0}
         overlay = _overlay(out, work.metrics, file_hash(work.path(WEIGHTS)))
         work.path(OVERLAY).write_text(yaml.safe_dump(overlay, sort_keys=False))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from burn.artifacts import Work
+from burn.artifacts import Work, writing
 from burn.errors import Stopped, UserError
 from burn.experiment.schema import Train
 from burn.images.loader import Loader
@@ -151,6 +151,7 @@ class State:
     def __init__(self, objective: nn.Module, optimizer, work: Work, rank: int):
         self.objective, self.optimizer, self.rank = objective, optimizer, rank
         self.path, self.log = work.path(CHECKPOINT), work.path(LOG)
+        self.temporary = self.path.with_suffix(".tmp")
         self.tail: list[dict[str, float]] = []
         self.losses: list[Tensor] = []  # since the last look
         self.last = 0
@@ -160,22 +161,28 @@ class State:
         self.last = update
         if self.rank > 0:
             return
-        temporary = self.path.with_suffix(".tmp")
-        torch.save(
-            {
-                "update": update,
-                "objective": self.objective.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "tail": self.tail,
-                "losses": self.losses,
-                "log_bytes": self.log.stat().st_size if self.log.exists() else 0,
-            },
-            temporary,
-        )
-        os.replace(temporary, self.path)
+        held = {
+            "update": update,
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "tail": self.tail,
+            "losses": self.losses,
+            "log_bytes": self.log.stat().st_size if self.log.exists() else 0,
+        }
+        tensors = [*held["objective"].values()]
+        tensors += [v for state in held["optimizer"]["state"].values() for v in state.values()]
+        size = sum(v.nbytes for v in tensors if isinstance(v, Tensor))
+        try:
+            with writing(self.temporary, size):
+                torch.save(held, self.temporary)
+            os.replace(self.temporary, self.path)
+        finally:  # half of one takes room and is of no use
+            self.temporary.unlink(missing_ok=True)
 
     def resume(self, device: torch.device) -> int:
         """Load the checkpoint if there is one; returns the update to go on with."""
+        if self.rank == 0:  # of a process that was killed as it wrote
+            self.temporary.unlink(missing_ok=True)
         if not self.path.exists():
             self.log.unlink(missing_ok=True)
             return 0
