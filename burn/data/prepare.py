@@ -63,6 +63,8 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
         }
         if contents.missing:
             work.metrics["missing_images"] = contents.missing
+        if contents.left_out_boxes:
+            work.metrics["left_out_boxes"] = contents.left_out_boxes
         if not spec.pack:
             listed = json.dumps({k: sorted(v) for k, v in sizes.items()}, sort_keys=True)
             work.metrics["files_sha256"] = hashlib.sha256(listed.encode()).hexdigest()

@@ -62,6 +62,7 @@ class Contents:
 
     parts: further splits that one task trains or tests on, by name, such as "train_detection".
     missing: images that are listed and not there, of a set where this is usual (Birdsnap).
+    left_out_boxes: those that are none, such as reversed ones.
     """
 
     classes: list[str]
@@ -69,6 +70,7 @@ class Contents:
     test: Split
     parts: dict[str, Split] = field(default_factory=dict)
     missing: int = 0
+    left_out_boxes: int = 0
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -106,7 +108,8 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
         cut[name] = split
         if limits[kind] is not None:
             cut[name] = _limited(split, limits[kind], len(names), spec.seed, f"{key}.{kind}")
-    return Contents(names, cut.pop("train"), cut.pop("test"), cut, contents.missing)
+    train, test = cut.pop("train"), cut.pop("test")
+    return Contents(names, train, test, cut, contents.missing, contents.left_out_boxes)
 
 
 def read_folder(

@@ -61,6 +61,20 @@ def _corners(element) -> tuple[float, float, float, float]:
     return x1 - 1, y1 - 1, x2, y2
 
 
+def wrong(box: tuple[float, ...], size: tuple[int, int]) -> str | None:
+    """What is wrong with a box of an image of `size`: less than a pixel of it is there."""
+    x1, y1, x2, y2 = box
+    if any(np.isnan(box)):
+        return "no number"
+    if any(np.isinf(box)):
+        return "infinite"
+    if x2 <= x1 or y2 <= y1:
+        return "reversed"
+    if min(x2, size[0]) - max(x1, 0) < 1 or min(y2, size[1]) - max(y1, 0) < 1:
+        return "outside the image"
+    return None
+
+
 class Masks:
     """Masks, read once: which numbers are in each, and, for a packed set, the square of it.
 
