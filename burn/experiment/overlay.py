@@ -36,7 +36,7 @@ def without_removed(raw: dict) -> dict:
         for name in gone:
             del table[name]
         if path in ON:
-            for name in [k for k, v in (raw.get("protocols") or {}).items()
+            for name in [k for k, v in _table(raw, "protocols").items()
                          if isinstance(v, dict) and v.get(ON[path]) in gone]:  # fmt: skip
                 del raw["protocols"][name]
     return raw

@@ -35,11 +35,7 @@ def overlaid(config):
     config = overlay.merge(base, config)
     for entry in said:
         key, _, value = entry.partition("=")
-        try:
-            config = overlay.merge(config, {key: yaml.safe_load(value)})
-        except yaml.YAMLError:
-            message = f"--config {key}: found {value!r}; expected YAML"
-            raise UserError(message) from None
+        config = overlay.merge(config, {key: reading.loaded(value, f"--config {key}")})
     return config
 
 
