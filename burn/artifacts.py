@@ -195,14 +195,29 @@ def write_json(path: str | Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """Raises UserError, one line, if the file is missing or not JSON."""
+def read_json(path: str | Path, **kinds: type | tuple) -> Any:
+    """What a JSON file says; with `kinds` a mapping that has those keys, each of its type.
+
+    Raises UserError, one line, if the file is missing, not JSON, or says something else.
+    """
     try:
-        return json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; has the step that makes it run?") from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}") from None
+    if kinds and not isinstance(content, dict):
+        raise UserError(f"{path}: found a {type(content).__name__}; expected a mapping")
+    for key, kind in kinds.items():
+        if key not in content:
+            raise UserError(f"{path}: {key}: missing; expected here")
+        if not isinstance(content[key], kind):
+            raise UserError(f"{path}: {key}: found {content[key]!r:.80}; expected {_named(kind)}")
+    return content
+
+
+def _named(kind: type | tuple) -> str:
+    return " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
 
 
 def file_hash(path: str | Path) -> str:

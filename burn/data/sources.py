@@ -236,6 +236,15 @@ def _drawn(dataset: str, spec: DataSet, key: str) -> Contents:
                 f"{key}.{split}: found {'null' if count is None else count}; allowed: a number, at "
                 f"least one per class ({classes}), where source is synthetic"
             )
+        needed, there = (
+            count * 3 * spec.size**2,
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        )
+        if needed > there:
+            raise UserError(
+                f"{key}.{split}: found {count} images of {spec.size} pixels, {needed / 1e9:.0f} GB; "
+                f"allowed: what is drawn must fit into memory ({there / 1e9:.0f} GB)"
+            )
         arguments = (dataset, split, count, spec.size, classes, spec.seed)
         if known.multilabel:
             splits.append(Split(**synthetic.draw_scenes(*arguments)))

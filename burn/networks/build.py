@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from burn.artifacts import read_json, writing
 from burn.errors import UserError
+from burn.experiment.schema import STAGES
 from burn.networks.reactnet import ReActNet
 from burn.networks.resnet import ResNet
 from burn.places import METRICS, WEIGHTS
@@ -85,12 +86,30 @@ def load(dir: str | Path) -> nn.Module:
 
     Maps an (N, 3, H, W) normalised float batch to (N, D) features. Raises UserError.
     """
-    metrics = read_json(Path(dir) / METRICS)
-    weights = read_weights(dir).get("network", {})
-    module = fill(network(metrics["network"]), weights, f"{Path(dir) / WEIGHTS}: network")
+    module = filled(dir, read_weights(dir))
     if isinstance(module, ReActNet):
-        module.at(metrics["precision"])
+        path = Path(dir) / METRICS
+        precision = read_json(path, precision=str)["precision"]
+        if precision not in STAGES:
+            raise UserError(f"{path}: precision: found {precision!r}; allowed: {', '.join(STAGES)}")
+        module.at(precision)
     return module.eval().requires_grad_(False)
+
+
+def described(path: Path) -> nn.Module:
+    """The extractor that the metrics.json `path` tells of, freshly initialised. Raises UserError."""
+    config = read_json(path, network=dict)["network"]
+    try:
+        return network(config)
+    except Exception as error:  # keys or values that no network takes fail in any way
+        found = f"{config!r:.120} ({' '.join(str(error).split())[:80]})"
+        raise UserError(f"{path}: network: found {found}; expected arch, width, stem ...") from None
+
+
+def filled(dir: str | Path, weights: dict[str, dict[str, Tensor]]) -> nn.Module:
+    """The extractor of an artifact folder, filled from its `weights`. Raises UserError."""
+    where = f"{Path(dir) / WEIGHTS}: network"
+    return fill(described(Path(dir) / METRICS), weights.get("network", {}), where)
 
 
 def flatten(networks: dict[str, nn.Module]) -> dict[str, Tensor]:

@@ -39,7 +39,14 @@ def objects(path: Path, size: tuple[int, int]) -> list[Object]:
         said = tuple(int(root.findtext(f"size/{side}", "0")) for side in ("width", "height"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected a VOC annotation") from None
-    except (OSError, ElementTree.ParseError, AttributeError, ValueError) as error:
+    except (
+        OSError,
+        ElementTree.ParseError,
+        AttributeError,
+        ValueError,
+        LookupError,
+        RecursionError,
+    ) as error:
         message = " ".join(str(error).split())
         raise UserError(f"{path}: {message}; expected a VOC annotation") from None
     if all(said) and said != size:  # some tools leave zeros
