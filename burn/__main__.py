@@ -1,7 +1,8 @@
 """`python -m burn STEP ...`: the steps of the pipeline, each a node of the DAG.
 
 Every step takes its inputs as explicit paths and writes one artifact folder, `--out`. Errors are
-one line and exit code 2; `--debug` shows the traceback.
+one line and exit code 2; `--debug` shows the traceback. A step that is stopped by a signal ends with
+one line, too, and 143 or, after Ctrl-C, 130.
 """
 
 import sys
@@ -16,7 +17,7 @@ import argparse
 import os
 from pathlib import Path
 
-from burn.errors import UserError
+from burn.errors import Stopped, UserError
 from burn.experiment.reading import load
 from burn.experiment.reads import family_of, settings
 from burn.experiment.schema import FORMATS, STAGES
@@ -195,6 +196,12 @@ def main() -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (Stopped, KeyboardInterrupt) as stopped:
+        if args.debug:
+            raise
+        if os.environ.get("RANK", "0") == "0":
+            print(str(stopped) or "stopped by SIGINT", file=sys.stderr)
+        return getattr(stopped, "code", 130)
     finally:
         if "LOCAL_RANK" in os.environ and "torch" in sys.modules:
             distributed = sys.modules["torch"].distributed

@@ -8,11 +8,13 @@ step reads, and to `log.jsonl`. What a training step logged, without the times, 
 """
 
 import csv
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -23,10 +25,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from burn import __version__
 from burn.errors import UserError
 from burn.experiment.reads import text
-from burn.places import CURVE, LOG, METRICS, PROVENANCE
+from burn.places import CURVE, KNOWN, LOG, METRICS, PROVENANCE
 
 PATIENCE = 2.0  # seconds: a process that was just killed may take a moment to let go
 
@@ -44,7 +48,7 @@ class Work:
 
     def log(self, **row: Any) -> None:
         """Append one line to log.jsonl."""
-        with open(self.path(LOG), "a") as file:
+        with writing(self.path(LOG)), open(self.path(LOG), "a") as file:
             file.write(json.dumps(row) + "\n")
 
     def save_curve(self) -> None:
@@ -64,13 +68,15 @@ class Work:
 
 @contextmanager
 def artifact(
-    out: str | Path, step: str, settings: dict[str, Any], inputs: list = (), seed: int = 0
-):
+    out: str | Path, step: str, settings: dict[str, Any], inputs: list = (), seed: int = 0,
+    kept: list = (),
+):  # fmt: skip
     """Make the artifact folder `out`.
 
-    `settings` is what the step read of params.yaml, `inputs` the files it reads. A partial folder left
-    by a killed step is kept if it was made from the same settings and inputs, emptied otherwise.
-    Yields a Work; set its `metrics`. Raises UserError if another process is making `out`.
+    `settings` is what the step read of params.yaml, `inputs` the files it reads; `kept` are further
+    places it reads. A partial folder left by a killed step is kept if it was made from the same
+    settings and inputs, emptied otherwise. Yields a Work; set its `metrics`. Raises UserError if
+    another process is making `out`, or something stands there that this step has not made.
     """
     out = Path(out)
     identity = text(
@@ -80,6 +86,7 @@ def artifact(
     if int(os.environ.get("RANK", "0")) > 0:  # under torchrun the first process makes it
         yield Work(out, partial, identity)
         return
+    _check_free(out, step, [*inputs, *kept])
     out.parent.mkdir(parents=True, exist_ok=True)
     with _locked(out):
         seal = partial / "identity.json"
@@ -88,11 +95,42 @@ def artifact(
         partial.mkdir(exist_ok=True)
         write_text(seal, identity)
         work = Work(out, partial, identity)
-        yield work
+        with writing(partial, kinds=()):
+            yield work
         write_json(work.path(PROVENANCE), provenance(step, settings, seed) | work.provenance)
         write_json(work.path(METRICS), work.metrics)
         seal.unlink()
         _swap(partial, out)
+
+
+def _check_free(out: Path, step: str, read: list) -> None:
+    """Raise UserError unless `out` may be replaced: what is there would be deleted."""
+    whole = out.resolve()
+    if Path.cwd().is_relative_to(whole) or out.name in ("", ".."):
+        raise UserError(f"--out: found {out}; expected a folder that the step may replace")
+    for path in read:
+        if Path(path).resolve().is_relative_to(whole):
+            raise UserError(
+                f"--out: found {out}, which {path} lies in; expected a folder apart from what the "
+                "step reads"
+            )
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UserError(f"--out: found {out}, a file; expected a folder")
+    names = sorted(os.listdir(out))
+    if PROVENANCE in names:
+        made = read_json(out / PROVENANCE)
+        made = made.get("step") if isinstance(made, dict) else None
+        found = None if made == step else f"which step {made} has made"
+    else:  # engines bring back an artifact without it
+        odd = [name for name in names if name not in KNOWN] if METRICS in names else names
+        found = f"which holds {odd[0]}" if odd else None
+    if found:
+        raise UserError(
+            f"--out: found {out}, {found}; expected a new or empty folder, or one that this step "
+            f"({step}) has made"
+        )
 
 
 @contextmanager
@@ -127,11 +165,39 @@ def _swap(partial: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def writing(path: Path, size: int | None = None, kinds: tuple = (RuntimeError, SafetensorError)):
+    """Where the file `path`, of `size` bytes, is written: an error becomes one line, a UserError.
+
+    Libraries that write it raise `kinds`, which say neither what file nor why. Of a folder `path`, an
+    error that names a file already, or is not about space, is left alone.
+    """
+    try:
+        yield
+    except (OSError, *kinds) as error:
+        if isinstance(error, OSError) and (error.filename or error.errno not in FULL):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+        if number := re.search(r"os error (\d+)", reason):  # as safetensors puts it
+            reason = os.strerror(int(number[1]))
+        needed = "" if size is None else f"needed: {_size(size)}, "
+        free = _size(shutil.disk_usage(path.parent).free)
+        raise UserError(f"{path}: {reason[:200]}; {needed}free: {free}") from error
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
 def write_text(path: str | Path, content: str) -> None:
     """Write a file so that it is either the old one or the whole new one."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(content)
+    with writing(path, len(content)):
+        temporary.write_text(content)
     os.replace(temporary, path)
 
 
@@ -139,14 +205,29 @@ def write_json(path: str | Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """Raises UserError, one line, if the file is missing or not JSON."""
+def read_json(path: str | Path, **kinds: type | tuple) -> Any:
+    """What a JSON file says; with `kinds` a mapping that has those keys, each of its type.
+
+    Raises UserError, one line, if the file is missing, not JSON, or says something else.
+    """
     try:
-        return json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; has the step that makes it run?") from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}") from None
+    if kinds and not isinstance(content, dict):
+        raise UserError(f"{path}: found a {type(content).__name__}; expected a mapping")
+    for key, kind in kinds.items():
+        if key not in content:
+            raise UserError(f"{path}: {key}: missing; expected here")
+        if not isinstance(content[key], kind):
+            raise UserError(f"{path}: {key}: found {content[key]!r:.80}; expected {_named(kind)}")
+    return content
+
+
+def _named(kind: type | tuple) -> str:
+    return " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
 
 
 def file_hash(path: str | Path) -> str:

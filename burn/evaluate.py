@@ -19,7 +19,8 @@ def write_protocol(settings: dict[str, Any], name: str, code: Path, data: Path, 
 
     Raises UserError if the set has not what the task needs.
     """
-    has, needs = read_json(data / METRICS)["annotations"], getattr(load_code(code), "NEEDS", None)
+    has = read_json(data / METRICS, annotations=list)["annotations"]
+    needs = getattr(load_code(code, "Options", "examine"), "NEEDS", None)
     if needs is not None and needs not in has:
         raise UserError(
             f"protocols.{name}.dataset: found {settings['protocol'].dataset!r}, which has "
@@ -49,12 +50,13 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
     (numpy.packbits) for each stage: whether the task found its class; and what other `arrays` the
     task returned, as <stage>.<name>.
     """
-    entry = read_json(protocol / PROTOCOL)
+    said = dict.fromkeys(("protocol", "task", "dataset", "stages", "data"), str)
+    entry = read_json(protocol / PROTOCOL, options=dict, **said)
     if (networks / STAGES[0]).is_dir():
         stages = {stage: networks / stage for stage in STAGES}
     else:
-        stages = {read_json(networks / METRICS)["stage"]: networks}
-    facts = {stage: read_json(dir / METRICS) for stage, dir in stages.items()}
+        stages = {read_json(networks / METRICS, stage=str)["stage"]: networks}
+    facts = {stage: read_json(dir / METRICS, epochs=int) for stage, dir in stages.items()}
     trained = {s: m for s, m in facts.items() if m["epochs"] > 0 or m.get("imported") == s} or facts
     examined = list(trained)[-1:] if entry["stages"] == "last" else list(trained)
     inputs = [protocol / PROTOCOL, protocol / CODE, *(stages[s] / WEIGHTS for s in examined)]
@@ -68,7 +70,7 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
         from burn.networks.arithmetic import in_force
 
         device = setup(machine)
-        task = load_code(protocol / CODE)
+        task = load_code(protocol / CODE, "Options", "examine")
         options = check_section(str(protocol), "options", task.Options, entry["options"])
         if hasattr(options, "precision"):
             work.provenance["precision"] = in_force(options.precision, device)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import sys
 
 import torch
@@ -52,11 +53,15 @@ def relaunch(machine: Machine) -> None:
     if machine.gpus <= 1 or "LOCAL_RANK" in os.environ:
         return
     from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    signal.signal(signal.SIGUSR1, lambda *_: signal.raise_signal(signal.SIGTERM))
     os.environ.setdefault("OMP_NUM_THREADS", str(machine.threads))
     try:
         run.main(["--standalone", f"--nproc-per-node={machine.gpus}", "-m", "burn", *sys.argv[1:]])
     except ChildFailedError as error:
         sys.exit(error.get_first_failure()[1].exitcode)
+    except SignalException as stopped:  # by then all processes have saved and said so
+        sys.exit(130 if stopped.sigval == signal.SIGINT else 143)
     sys.exit(0)

@@ -6,6 +6,10 @@ METRICS, WEIGHTS, PROVENANCE = "metrics.json", "weights.safetensors", "provenanc
 LOG, CURVE, CHECKPOINT = "log.jsonl", "curve.csv", "checkpoint.pt"
 TENSORS, INDEX = "data.safetensors", "index.json"  # of prepare
 PROTOCOL, CODE, PREDICTIONS = "protocol.json", "task.py", "predictions.npz"  # of protocol, evaluate
+OVERLAY = "overlay.yaml"  # of import-checkpoint
+REPORT = ("report.md", "report.html", "tables", "figures", "metrics")  # of report
+KNOWN = {METRICS, WEIGHTS, PROVENANCE, LOG, CURVE, TENSORS, INDEX, PROTOCOL, CODE, PREDICTIONS,
+         OVERLAY, *REPORT, ".gitignore"}  # all that artifact folders hold  # fmt: skip
 
 TEACHER = "teacher"  # its row in every table
 

@@ -26,7 +26,7 @@ def pretrain(settings: dict[str, Any], method: str, stage: str, seed: int, code:
     inputs = [code, data / TENSORS]
     inputs += [d / f for d in (teacher, init) if d for f in (WEIGHTS, METRICS)]
     with artifact(out, "pretrain", settings, inputs, seed=seed) as work:
-        kind = load_code(code).Method
+        kind = load_code(code, "Method", "Recipe").Method
         if settings["epochs"] == 0 and (kind.trains or (init and not kind.calibrates)):
             work.metrics = _handed_on(init, work)
         else:
@@ -38,7 +38,7 @@ def pretrain(settings: dict[str, Any], method: str, stage: str, seed: int, code:
 def _handed_on(init: Path | None, work: Work) -> dict[str, Any]:
     if init is not None:
         shutil.copyfile(init / WEIGHTS, work.path(WEIGHTS))
-        return read_json(init / METRICS) | {"epochs": 0}
+        return read_json(init / METRICS, epochs=int) | {"epochs": 0}
     from safetensors.numpy import save_file
 
     save_file({}, work.path(WEIGHTS))
@@ -47,7 +47,6 @@ def _handed_on(init: Path | None, work: Work) -> dict[str, Any]:
 
 def _train(settings, stage, seed, code, data, teacher, init, machine, work: Work) -> dict[str, Any]:
     import torch
-    from safetensors.torch import save_file
 
     from burn.images.loader import Loader, mix
     from burn.images.store import open_data
@@ -62,7 +61,7 @@ def _train(settings, stage, seed, code, data, teacher, init, machine, work: Work
 
     device = setup(machine)
     rank, processes = world()
-    module = load_code(code)
+    module = load_code(code, "Method", "Recipe")
     recipe = check_section("params.yaml", "recipe", module.Recipe, settings["recipe"])
     cfg = Train.model_validate(settings["train"].model_dump() | recipe.train)
     augment = Augment.model_validate(settings["augment"].model_dump() | recipe.augment)
@@ -95,7 +94,7 @@ def _train(settings, stage, seed, code, data, teacher, init, machine, work: Work
     elif method.calibrates:
         _calibrate(method.networks["network"].to(device), loader)
     if rank == 0:
-        save_file(build.flatten(method.networks), work.path(WEIGHTS))
+        build.save(method.networks, work.path(WEIGHTS))
     return result | {
         "student_passes": result["images_seen"] * method.student_passes,
         "epochs": settings["epochs"],

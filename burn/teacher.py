@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from burn.artifacts import Work, artifact
@@ -46,7 +45,7 @@ def pretrain_teacher(settings: dict[str, Any], seed: int, code: Path, data: Path
         else:
             networks, result = _taken_over(cfg)
         if world()[0] == 0:
-            save_file(build.flatten(networks), work.path(WEIGHTS))
+            build.save(networks, work.path(WEIGHTS))
         work.save_curve()
         work.metrics = result | {
             "network": networks["network"].config,
@@ -59,7 +58,7 @@ def pretrain_teacher(settings: dict[str, Any], seed: int, code: Path, data: Path
 
 def _trained(settings, seed, code, data, device, machine, work: Work):
     cfg: Teacher = settings["teacher"]
-    module, source = load_code(code), open_data(data)
+    module, source = load_code(code, "Method", "Recipe"), open_data(data)
     recipe = check_section("params.yaml", "teacher.recipe", module.Recipe, cfg.recipe)
     split, network = source.split("train"), build.network(cfg.network.model_dump())
     facts = {"imported": False, "epochs": cfg.epochs, "train_images": len(split)}
@@ -83,5 +82,5 @@ def _taken_over(cfg: Teacher) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     where = f"teacher.checkpoint: {cfg.checkpoint} (teacher.network: {config} would fit)"
     networks = {"network": build.fill(network, weights["network"], where)}
     if "head" in weights:
-        networks["head"] = mlp_like(weights["head"])
+        networks["head"] = mlp_like(weights["head"], where)
     return networks, {"imported": True, "epochs": 0, "collapsed": False}

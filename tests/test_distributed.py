@@ -143,3 +143,39 @@ def test_more_than_one_gpu_runs_the_same_command_under_torchrun(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")
     machine.relaunch(Machine(gpus=3))
     assert len(seen) == 1
+
+
+# The supervised method; at its sixth step the process of a rank, or the one that started both, is
+# asked to stop, while there is a file that says whom.
+STOPPED = """
+import os, signal
+from burn.methods.supervised import Method as Base, Recipe as Recipe
+class Method(Base):
+    def step(self, views, labels, step):
+        path = os.path.join({folder!r}, "whom")
+        if step == 5 and os.environ["RANK"] == "1" and os.path.exists(path):
+            whom = open(path).read()
+            os.kill(os.getppid() if whom == "parent" else os.getpid(), signal.SIGTERM)
+        return super().step(views, labels, step)
+"""
+
+
+@pytest.mark.parametrize("whom", ["rank", "parent"])
+def test_a_signal_to_one_process_ends_all_at_the_same_update(ground, tmp_path, whom):
+    code, checkpoint = tmp_path / "code.py", tmp_path / ".out.partial" / "checkpoint.pt"
+    code.write_text(STOPPED.format(folder=str(tmp_path)))
+    (tmp_path / "whom").write_text(whom)
+    changes = {"machine": {"gpus": 2}, "train": {"batch": 4, "checkpoint_minutes": 60}}
+    words = pretrain(ground, tmp_path / "out", code=code, params=write(tmp_path, changes))
+    process = start(*words)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 143, err[-3000:]
+    lines = [line for line in err.splitlines() if line.startswith("stopped by SIGTERM: ")]
+    assert len(lines) == 1 and "the same command goes on from there" in lines[0]
+    update = torch.load(checkpoint)["update"]
+    assert update == 6 if whom == "rank" else 6 <= update < 24
+    (tmp_path / "whom").unlink()
+    process = start(*words)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    assert f"resuming at update {update} of 24" in out

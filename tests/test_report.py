@@ -120,3 +120,40 @@ def test_a_task_may_not_be_called_as_a_table_of_the_report(results):
     with pytest.raises(UserError, match="tasks: found 'transfer', which the report calls"):
         made(results, settings)
     assert not (results / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("top1", float("nan"), "top1: found nan"),
+        ("output_spread", float("inf"), "output_spread: found inf"),
+        ("output_spread", None, "output_spread: found None"),
+        ("top1_std", "0.3", "top1_std: found '0.3'"),
+    ],
+)
+def test_a_number_that_is_none_is_said_by_file(results, capsys, key, value, said):
+    path = place(results, "linear-imagenet", "burn", 0)
+
+    def change(found):
+        found["stages"]["binary"][key] = value
+        found["stages"]["binary"] |= {"knn": 12.0}
+        found["stages"]["binary"]["scores"] = ["top1", "knn"]
+
+    edit(results, "linear-imagenet", "burn", 0, change)
+    made(results)
+    assert capsys.readouterr().err == (
+        f"warning: {path}: stages.binary.{said}; expected a number, left out\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", "3", '{"stages": []}', '{"stages": {"binary": 1}}']
+)
+def test_a_file_of_another_shape_is_refused(results, content):
+    path = place(results, "linear-imagenet", "burn", 0)
+    whole = json.loads(path.read_text())
+    other = json.loads(content)
+    path.write_text(json.dumps(whole | other if content.startswith('{"') else other))
+    with pytest.raises(UserError, match=re.escape(f"{path}: ")) as error:
+        made(results)
+    assert "\n" not in str(error.value)

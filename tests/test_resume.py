@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import time
 
@@ -19,6 +20,8 @@ class Method(Base):
     def step(self, views, labels, step):
         if step == {step} and os.path.exists({folder!r} + "/stop"):
             raise KeyboardInterrupt
+        if step == {step} and os.path.exists({folder!r} + "/signal"):
+            os.kill(os.getpid(), int(open({folder!r} + "/signal").read()))
         if step == {step} and os.path.exists({folder!r} + "/wait"):
             time.sleep(600)
         return super().step(views, labels, step)
@@ -81,11 +84,34 @@ def test_a_stopped_step_goes_on_to_the_same_bytes(ground, tmp_path, capsys, monk
 
     assert call(*words(whole)) == 0
     (tmp_path / "stop").touch()
-    with pytest.raises(KeyboardInterrupt):
-        call(*words(cut))
+    assert call(*words(cut)) == 130
     assert not cut.exists()
     (tmp_path / "stop").unlink()
     capsys.readouterr()
     assert call(*words(cut)) == 0
     curve = check(whole, cut, capsys.readouterr().out, 5, [5, 10, 12])
     assert ("balance" in curve[0]) == (step == "pretrain")  # the weight of burn's similarity term
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_costs_one_update_at_most(ground, tmp_path, capsys, number):
+    whole, cut, code = tmp_path / "whole", tmp_path / "cut", watched(tmp_path, "supervised", 21)
+    assert call(*pretrain(ground, whole, code=code)) == 0
+    (tmp_path / "signal").write_text(str(int(number)))
+    before = signal.getsignal(number)
+    capsys.readouterr()
+    assert call(*pretrain(ground, cut, code=code)) == (130 if number == signal.SIGINT else 143)
+    assert capsys.readouterr().err == (
+        f"stopped by {number.name}: {cut}: update 22 of 24 done and saved; "
+        "the same command goes on from there\n"
+    )
+    assert not cut.exists() and signal.getsignal(number) == before
+    (tmp_path / "signal").unlink()
+    assert call(*pretrain(ground, cut, code=code)) == 0
+    check(whole, cut, capsys.readouterr().out, 22, [20, 24])
+
+
+def test_ctrl_c_before_training_is_one_line(ground, tmp_path, capsys):
+    (tmp_path / "code.py").write_text("raise KeyboardInterrupt")
+    assert call(*pretrain(ground, tmp_path / "out", code=tmp_path / "code.py")) == 130
+    assert capsys.readouterr().err == "stopped by SIGINT\n"

@@ -1,12 +1,19 @@
 """The training loop on toy methods: schedule, accumulation, resumption, NaN, collapse."""
 
 import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import time
 
 import pytest
 import torch
-from toys import Constant, Toy, loader, stop_at, train
+from PIL import Image
+from toys import IMAGES, PIXELS, Constant, Toy, loader, stop_at, train
 
-from burn.errors import UserError
+from burn.errors import Stopped, UserError
+from burn.images.store import Split
 from burn.places import CHECKPOINT
 from burn.progress import Progress
 from burn.training import collapse
@@ -144,3 +151,51 @@ def test_progress_is_some_twenty_plain_lines_where_there_is_no_terminal(capsys):
     assert lines[-1].endswith(" s left") and "\r" not in "".join(lines)
     Progress(1000, 0, "name", quiet=True).at(1000, 0.5, {})
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("stopped", [3, 30])
+def test_a_run_stopped_between_two_looks_goes_on_to_the_same_end(tmp_path, stopped):
+    def at(step):
+        if step == stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 0.0
+
+    settings = {"epochs": 12, "checkpoint_minutes": 60}
+    whole = train(tmp_path / "whole", **settings)
+    with pytest.raises(
+        Stopped, match=f"stopped by SIGTERM: .*out: update {stopped + 1} of 72 done"
+    ):
+        train(tmp_path / "cut", Toy(at), **settings)
+    resumed = train(tmp_path / "cut", **settings)
+    assert torch.equal(whole[0], resumed[0]) and whole[1] == resumed[1]
+    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in run[2]]
+            for run in (whole, resumed)]  # fmt: skip
+    assert rows[0] == rows[1]
+
+
+def test_a_signal_saves_no_loss_that_is_no_number(tmp_path):
+    def at(step):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return math.nan if step == 3 else 0.0
+
+    with pytest.raises(UserError, match="found loss nan at update 4"):
+        train(tmp_path / "cut", Toy(at), epochs=12)
+    assert not (tmp_path / "cut" / CHECKPOINT).exists()
+
+
+def test_a_signal_to_all_leaves_the_workers_to_finish(tmp_path):
+    files = [tmp_path / f"{k}.png" for k in range(96)]
+    for file, image in zip(files, PIXELS):
+        Image.fromarray(image.transpose(1, 2, 0)).save(file)
+
+    def at(step):
+        if step == 3:
+            all_of_it = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
+            subprocess.run(["kill", "-TERM", *map(str, all_of_it)], check=True)  # not by a parent
+            time.sleep(0.5)
+        return 0.0
+
+    with pytest.raises(Stopped, match="update 4 of"):
+        train(tmp_path / "a", Toy(at), load=loader(split=Split(IMAGES.labels, files=files), workers=1),
+              epochs=2)  # fmt: skip

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from burn.artifacts import artifact, file_hash, write_json
+from burn.artifacts import artifact, file_hash, write_json, writing
 from burn.data.sources import Contents, Split, read
-from burn.errors import UserError
 from burn.images.decode import fitted, load_image
 from burn.places import INDEX, TENSORS
 
@@ -35,7 +34,8 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
     """
     spec = settings["spec"]
     contents = read(dataset, settings["root"], spec, settings["download"])
-    with artifact(out, "prepare", settings) as work:
+    images = [] if spec.source == "synthetic" else [Path(settings["root"]) / (spec.path or dataset)]
+    with artifact(out, "prepare", settings, kept=images) as work:
         index: dict[str, Any] = {"classes": contents.classes, "streamed": not spec.pack}
         tensors, sizes = [], {}
         for name, split in contents.splits.items():
@@ -63,6 +63,8 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
         }
         if contents.missing:
             work.metrics["missing_images"] = contents.missing
+        if contents.left_out_boxes:
+            work.metrics["left_out_boxes"] = contents.left_out_boxes
         if not spec.pack:
             listed = json.dumps({k: sorted(v) for k, v in sizes.items()}, sort_keys=True)
             work.metrics["files_sha256"] = hashlib.sha256(listed.encode()).hexdigest()
@@ -173,12 +175,9 @@ def _write(
         header[name] = {"dtype": DTYPES[dtype], "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, sort_keys=True).encode()
     text += b" " * (-len(text) % 8)
-    try:
-        with open(path, "wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for _, _, _, batches in tensors:
-                file.writelines(np.ascontiguousarray(batch).data for batch in batches)
-            if file.tell() != 8 + len(text) + end:
-                raise RuntimeError(f"{path}: wrote {file.tell()} bytes, not {8 + len(text) + end}")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror} while writing {end / 1e9:.1f} GB") from None
+    with writing(path, end, kinds=()), open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, _, _, batches in tensors:
+            file.writelines(np.ascontiguousarray(batch).data for batch in batches)
+        if file.tell() != 8 + len(text) + end:
+            raise RuntimeError(f"{path}: wrote {file.tell()} bytes, not {8 + len(text) + end}")

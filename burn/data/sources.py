@@ -16,6 +16,7 @@ from burn.data import synthetic
 from burn.data.registry import REGISTRY, info
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
+from burn.images.decode import check_regular
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -61,6 +62,7 @@ class Contents:
 
     parts: further splits that one task trains or tests on, by name, such as "train_detection".
     missing: images that are listed and not there, of a set where this is usual (Birdsnap).
+    left_out_boxes: those that are none, such as reversed ones.
     """
 
     classes: list[str]
@@ -68,6 +70,7 @@ class Contents:
     test: Split
     parts: dict[str, Split] = field(default_factory=dict)
     missing: int = 0
+    left_out_boxes: int = 0
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -105,7 +108,8 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
         cut[name] = split
         if limits[kind] is not None:
             cut[name] = _limited(split, limits[kind], len(names), spec.seed, f"{key}.{kind}")
-    return Contents(names, cut.pop("train"), cut.pop("test"), cut, contents.missing)
+    train, test = cut.pop("train"), cut.pop("test")
+    return Contents(names, train, test, cut, contents.missing, contents.left_out_boxes)
 
 
 def read_folder(
@@ -166,16 +170,37 @@ def folder_split(folder: Path, names: list[str]) -> Split:
 
 
 def _images(folder: Path) -> list[str]:
-    files = []
-    for at, below, names in os.walk(folder, followlinks=True):
-        below[:] = [b for b in below if not b.startswith(".")]
-        # hidden files: macOS leaves ._photo.jpg, which is no image
-        files += [
-            f"{at}{os.sep}{name}"
-            for name in names
-            if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-        ]
+    """The image files below a class's folder.
+
+    A link is followed where it leads to files, or to folders apart from the classes: one that leads
+    back would give images the labels of other classes. Raises UserError: no file (a pipe), a link to
+    nothing.
+    """
+    if os.path.islink(folder) and _within(*map(os.path.realpath, (folder.parent, folder))):
+        raise UserError(f"{folder}: found a link to a folder that holds it; expected a class's own")
+    files, waiting, seen = [], [str(folder)], set()
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):  # macOS leaves ._photo.jpg, which is no image
+                    continue
+                if entry.is_dir():
+                    if entry.is_symlink():
+                        places = (entry.path, folder.parent, folder)
+                        target, split, top = map(os.path.realpath, places)
+                        if target in seen or _within(target, split) or _within(top, target):
+                            continue
+                        seen.add(target)
+                    waiting.append(entry.path)
+                elif entry.name.lower().endswith(EXTENSIONS):
+                    if not entry.is_file():
+                        check_regular(entry.path)
+                    files.append(entry.path)
     return files
+
+
+def _within(path: str, folder: str) -> bool:
+    return os.path.commonpath((path, folder)) == folder
 
 
 def _limited(split: Split, limit: int, classes: int, seed: int, key: str) -> Split:
@@ -210,6 +235,15 @@ def _drawn(dataset: str, spec: DataSet, key: str) -> Contents:
             raise UserError(
                 f"{key}.{split}: found {'null' if count is None else count}; allowed: a number, at "
                 f"least one per class ({classes}), where source is synthetic"
+            )
+        needed, there = (
+            count * 3 * spec.size**2,
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        )
+        if needed > there:
+            raise UserError(
+                f"{key}.{split}: found {count} images of {spec.size} pixels, {needed / 1e9:.0f} GB; "
+                f"allowed: what is drawn must fit into memory ({there / 1e9:.0f} GB)"
             )
         arguments = (dataset, split, count, spec.size, classes, spec.seed)
         if known.multilabel:

@@ -51,7 +51,9 @@ def cost(settings: dict[str, Any], results: Path, out: Path) -> None:
     for name in [*methods.standalone, *methods.distilled]:
         folders[name] = places.network(results, name, seed, STAGES[-1])
     with artifact(out, "cost", settings, [f / METRICS for f in folders.values()]) as work:
-        configs = {name: read_json(folder / METRICS)["network"] for name, folder in folders.items()}
+        configs = {
+            name: read_json(f / METRICS, network=dict)["network"] for name, f in folders.items()
+        }
         known: dict[str, list] = {}  # most rows have the same network
         for config in configs.values():
             if text(config) not in known:

@@ -9,7 +9,7 @@ from burn.errors import UserError
 from burn.experiment.overlay import merge
 from burn.experiment.plugins import available, recipe_model
 from burn.experiment.schema import RESERVED, Augment, Method, Params, Student, Train
-from burn.experiment.wording import allowed, fields_at
+from burn.experiment.wording import allowed, fields_at, shown
 
 
 def check_section(where: str, key: str, model: Any, section: dict) -> Any:
@@ -22,7 +22,7 @@ def check_section(where: str, key: str, model: Any, section: dict) -> Any:
         if first["type"] == "extra_forbidden":
             keys = ", ".join(fields_at(model, list(first["loc"][:-1])))
             raise UserError(f"{where}: {inner}: unknown key; allowed: {keys}") from None
-        section = f"found {first['input']!r}; allowed: {allowed(first)}"
+        section = f"found {shown(first['input'])}; allowed: {allowed(first)}"
         raise UserError(f"{where}: {inner}: {section}") from None
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,51 @@ def without_removed(raw: dict) -> dict:
     a task the protocols on it."""
     raw = copy.deepcopy(raw)
     for path in REMOVABLE:
-        table: Any = raw
-        for key in path.split("."):
-            table = table.get(key) if isinstance(table, dict) else None
-        if not isinstance(table, dict):
-            continue
+        table = _table(raw, path)
         gone = [k for k, v in table.items() if v is None]
         for name in gone:
             del table[name]
         if path in ON:
-            for name in [k for k, v in (raw.get("protocols") or {}).items()
+            for name in [k for k, v in _table(raw, "protocols").items()
                          if isinstance(v, dict) and v.get(ON[path]) in gone]:  # fmt: skip
                 del raw["protocols"][name]
     return raw
+
+
+def check(base: dict, overlays: dict[str, Any], run_said: bool = False) -> None:
+    """Tell of what overlays say in vain: a null that leaves out nothing is said on stderr.
+
+    Args:
+        base: params.yaml as it stands. overlays: by file, in the order they are laid on it.
+        run_said: whether `run` is said elsewhere, so that it does not matter what overlays say.
+
+    Raises UserError if two of them name a `run` each, and so the folder of the results.
+    """
+    runs: dict[str, str] = {}
+    for where, changes in overlays.items():
+        if not isinstance(changes, dict):
+            continue
+        missing = [f"{at}.{name}" for at in REMOVABLE for name, value in _table(changes, at).items()
+                   if value is None and name not in _table(base, at)]  # fmt: skip
+        if missing:
+            words = f"{missing[0]}: found null, but there is no such entry to leave out"
+            more = f" (entries: {len(missing)})" if len(missing) > 1 else ""
+            print(f"warning: {where}: {words}{more}", file=sys.stderr)
+        if "run" in changes:
+            runs.setdefault(str(changes["run"]), where)
+        base = merge(base, changes)
+    if len(runs) > 1 and not run_said:
+        (one, first), (two, second) = list(runs.items())[:2]
+        raise UserError(
+            f"{second}: run: found {two!r}, and {one!r} in {first}; allowed: one overlay that says "
+            "it, or --config run=NAME"
+        )
+
+
+def _table(raw: Any, at: str) -> dict:
+    for key in at.split("."):
+        raw = raw.get(key) if isinstance(raw, dict) else None
+    return raw if isinstance(raw, dict) else {}
 
 
 def apply(params: str | Path, overlay: str | Path) -> None:
@@ -58,7 +91,9 @@ def apply(params: str | Path, overlay: str | Path) -> None:
     if not isinstance(changes, dict):
         kind = type(changes).__name__
         raise UserError(f"{overlay}: found {kind}; expected keys of params.yaml")
-    outcome = parse(merge(read_yaml(params), changes), f"{params} with {overlay}")
+    base = read_yaml(params)
+    outcome = parse(merge(base, changes), f"{params} with {overlay}")
+    check(base, {str(overlay): changes})
     writer = YAML()
     writer.width, writer.preserve_quotes = 200, True
     writer.representer.add_representer(type(None), _null)

@@ -30,12 +30,21 @@ def available(package: str) -> list[str]:
     return sorted(f.stem for f in files if f.stem not in ("__init__", "base"))
 
 
-def load_code(path: str | Path):
-    """The module in the file `path`: a method's or a task's code, as the DAG handed it over."""
+def load_code(path: str | Path, *expected: str):
+    """The module in the file `path`: a method's or a task's code, as the DAG handed it over.
+
+    Raises UserError if it cannot be imported, or has not all of the names `expected`.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; has the step that makes it run?")
     spec = importlib.util.spec_from_file_location(f"burn_code_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # somebody's own file can fail in any way
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(f"{path}: found {reason}; expected code that can be imported") from error
+    if missing := [name for name in expected if not hasattr(module, name)]:
+        raise UserError(f"{path}: {missing[0]}: missing; expected here")
     return module

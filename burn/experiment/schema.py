@@ -28,7 +28,10 @@ NonNegative = Annotated[Real, Field(ge=0)]
 Unit = Annotated[Real, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Side = Annotated[int, Field(ge=1, le=4096)]  # of an image, in pixels
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # as NumPy's generators want it
+# Names become those of folders and logs.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=64)]
 # Of the multiplications; auto: bf16 where the device multiplies it, else fp32 (burn.networks.arithmetic.in_force).
 Arithmetic = Literal["auto", "bf16", "fp32"]
 
@@ -63,12 +66,12 @@ class DataSet(Strict):
 
     source: Literal["synthetic", "folder", "official"] = "synthetic"
     path: str | None = None
-    size: AtLeastOne = 32
+    size: Side = 32
     pack: bool = True
     classes: AtLeastOne | None = None
     train: AtLeastOne | None = None
     test: AtLeastOne | None = None
-    seed: Count = 0
+    seed: Seed = 0
 
 
 class Data(Strict):
@@ -80,7 +83,7 @@ class Data(Strict):
 class Augment(Strict):
     """The two-view recipe (burn.images.augment); each view draws its own values, per image."""
 
-    size: AtLeastOne = 32
+    size: Side = 32
     crop: Share = [0.08, 1.0]
     flip: Unit = 0.5
     jitter: Annotated[list[NonNegative], Field(min_length=4, max_length=4)] = [0.4, 0.4, 0.4, 0.1]
@@ -191,8 +194,8 @@ class Report(Strict):
 
 
 class Params(Strict):
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)]
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     machine: Machine = Machine()
     data: Data
     pretrain_on: Name
@@ -202,5 +205,7 @@ class Params(Strict):
     student: Student
     methods: Methods
     tasks: dict[Name, dict[str, Any]]
-    protocols: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], Protocol]
+    protocols: dict[
+        Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)], Protocol
+    ]
     report: Report = Report()

@@ -4,6 +4,7 @@ import os
 import struct
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from burn.errors import UserError
@@ -14,22 +15,48 @@ UNSURE = 255  # in multi-hot labels: a class that an image shows only in objects
 def load_image(path: str | Path, mode: str | None = "RGB") -> Image.Image:
     """Decode a whole image file, to RGB or another mode; None leaves it as it is.
 
-    Raises UserError naming a file that cannot be decoded.
+    Of 16 bits a channel the upper 8 are kept, rounded. Raises UserError naming a file that cannot
+    be decoded, or whose numbers have no known range (32 bits, floating point).
     """
+    check_regular(path)
     try:
         with Image.open(path) as image:
             if image.format == "PNG":  # its decoder overlooks a missing end and wrong checksums
                 with Image.open(path) as again:
                     again.verify()
             image.load()
-            return image.convert(mode) if mode else image
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected an image") from None
+            if mode is None:
+                return image
+            return _eight_bits(image, path).convert(mode)
     except (
         OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError,
     ) as error:  # fmt: skip
         found = "an empty file" if os.path.getsize(path) == 0 else " ".join(str(error).split())
         raise UserError(f"{path}: found {found}; expected a whole image") from None
+
+
+def _eight_bits(image: Image.Image, path: str | Path) -> Image.Image:
+    """Pillow itself would cut a grey image of 16 bits off at 255: nearly all of it white."""
+    deep = image.mode.startswith("I;16")
+    # Some versions read 16 bits of these formats as 32.
+    if deep or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        pixels = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((pixels * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise UserError(
+            f"{path}: found pixels of mode {image.mode}, whose range is not known; expected 8 or 16 "
+            "bits a channel"
+        )
+    return image
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise UserError unless `path` is a file: to read a pipe would wait for ever."""
+    if not os.path.isfile(path):
+        found = "no regular file" if os.path.exists(path) else "a link to nothing"
+        if not os.path.lexists(path):
+            raise UserError(f"{path}: no such file; expected an image")
+        raise UserError(f"{path}: found {found}; expected an image")
 
 
 def fitted(width: int, height: int, size: int) -> tuple[int, int, int, int]:

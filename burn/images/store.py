@@ -62,7 +62,8 @@ class Data:
 def open_data(dir: str | Path) -> Data:
     """Open the artifact that `prepare` left in `dir`. Raises UserError naming what is missing."""
     dir = Path(dir)
-    index, metrics = read_json(dir / INDEX), read_json(dir / METRICS)
+    index = read_json(dir / INDEX, classes=list, streamed=bool)
+    metrics = read_json(dir / METRICS, stand_in=bool, size=int)
     path = dir / TENSORS
     try:
         with safe_open(path, framework="pt") as file:
@@ -76,14 +77,43 @@ def open_data(dir: str | Path) -> Data:
         own = {
             k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")
         }
-        if index["streamed"]:
-            folder = Path(index[name]["folder"])
-            own["files"] = [folder / file for file in index[name]["files"]]
-            if "masks" in index[name]:
-                masks = index[name]["masks"]
-                own["mask_files"] = [None if mask is None else folder / mask for mask in masks]
-        splits[name] = Split(**own)
+        try:
+            if index["streamed"]:
+                folder = Path(index[name]["folder"])
+                own["files"] = [folder / file for file in index[name]["files"]]
+                if "masks" in index[name]:
+                    masks = index[name]["masks"]
+                    own["mask_files"] = [None if mask is None else folder / mask for mask in masks]
+            splits[name] = Split(**own)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{dir}: {name}: {error}; expected what prepare wrote") from None
+        _check(splits[name], len(index["classes"]), f"{path}: {name}")
+    if missing := {"train", "test"} - set(splits):
+        raise UserError(f"{path}: found no split {min(missing)}; expected what prepare wrote")
     return Data(index["classes"], metrics["stand_in"], metrics["size"], splits)
+
+
+def _check(split: Split, classes: int, where: str) -> None:
+    """Raises UserError where a split's tensors are not of the sizes and kinds that Split says."""
+    labels, count = split.labels, len(split.labels)
+    several = labels.dtype == torch.uint8 and labels.shape[1:] == (classes,)
+    if not several and (labels.dtype != torch.int64 or labels.dim() != 1):
+        raise UserError(f"{where}: labels: found {labels.dtype} {list(labels.shape)}; expected int64 "
+                        f"(N) or uint8 (N, {classes})")  # fmt: skip
+    if not several and count and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        worst = int(labels.min()) if labels.min() < 0 else int(labels.max())
+        raise UserError(f"{where}: labels: found {worst}; expected 0 to {classes - 1}")
+    for name, kind, dims in (("images", torch.uint8, 4), ("masks", torch.uint8, 3)):
+        tensor = getattr(split, name)
+        if tensor is not None and (
+            tensor.dtype != kind or tensor.dim() != dims or len(tensor) != count
+        ):
+            found = f"{tensor.dtype} {list(tensor.shape)}"
+            raise UserError(f"{where}: {name}: found {found}; expected uint8, {count} of them")
+    if split.boxes is not None and (split.boxes.dim() != 2 or split.boxes.shape[1] != 7):
+        raise UserError(f"{where}: boxes: found {list(split.boxes.shape)}; expected (M, 7)")
+    if split.images is None and (split.files is None or len(split.files) != count):
+        raise UserError(f"{where}: found {count} labels and no such number of images")
 
 
 class Streamed(Dataset):

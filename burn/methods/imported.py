@@ -6,12 +6,14 @@ burn.released.read. The other stages hold the same weights and are not examined.
 the weights by their SHA-256.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from burn.errors import UserError
 from burn.experiment.schema import STAGES
+from burn.places import METRICS
 from burn.training.method import Method as Base
 from burn.training.method import Recipe as BaseRecipe
 
@@ -31,13 +33,14 @@ class Method(Base):
         from burn.training.existing import existing
 
         weights, config = existing(recipe.checkpoint, recipe.sha256, "recipe")
-        if config["arch"] != "reactnet":
+        if config.get("arch") != "reactnet":
             raise UserError(
-                f"recipe.checkpoint: found a {config['arch']} in {recipe.checkpoint}; "
+                f"recipe.checkpoint: found a {config.get('arch')} in {recipe.checkpoint}; "
                 "expected a binary network"
             )
         where = f"recipe.checkpoint: {recipe.checkpoint}"
-        network = build.fill(build.network(config), weights["network"], where)
+        file = Path(recipe.checkpoint).parent / METRICS
+        network = build.fill(build.described(file), weights["network"], where)
         self.networks = {"network": network.eval().requires_grad_(False)}
         self.facts = {
             "imported": recipe.precision,

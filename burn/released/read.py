@@ -28,7 +28,6 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from burn.artifacts import artifact, file_hash
@@ -37,10 +36,8 @@ from burn.experiment.schema import FORMATS, STAGES
 from burn.networks import build
 from burn.networks.binary import BinaryConv2d
 from burn.networks.reactnet import ReActNet
-from burn.places import WEIGHTS
+from burn.places import OVERLAY, WEIGHTS
 from burn.released.layouts import LAYOUTS, Layout, Part, parts
-
-OVERLAY = "overlay.yaml"
 
 
 @dataclass
@@ -105,7 +102,7 @@ def import_checkpoint(path: Path, format: str, precision: str | None, out: Path)
         precision = checked(precision, path)
     settings = {"format": format, "precision": precision}
     with artifact(out, "import-checkpoint", settings, [path]) as work:
-        save_file(build.flatten(released.networks), work.path(WEIGHTS))
+        build.save(released.networks, work.path(WEIGHTS))
         work.metrics = released.facts(precision) | {"sha256": file_hash(path), "seed": 0}
         overlay = _overlay(out, work.metrics, file_hash(work.path(WEIGHTS)))
         work.path(OVERLAY).write_text(yaml.safe_dump(overlay, sort_keys=False))
@@ -134,7 +131,8 @@ def read(path: str | Path, format: str = "auto", fp: bool | None = None) -> Rele
         fp: True for its floating-point network, False for its binary one, None for what it is for.
 
     Raises UserError if the file is not there, holds anything but tensors and plain containers
-    (naming what), is of another layout, or has keys missing, extra or mis-shaped (listing them).
+    (naming what), is of another layout, or has keys missing, extra or mis-shaped (listing them),
+    or values that are no numbers.
     """
     where = str(path)
     state = _state_dict(_unpickled(Path(path), where), where)
@@ -211,7 +209,9 @@ def fill(where: str, kind: str, networks: dict[str, Part], state: dict[str, Any]
     if any(wrong.values()):
         told = [f"{len(keys)} {what} ({_first(keys)})" for what, keys in wrong.items() if keys]
         raise UserError(f"{where}: keys do not fit a {kind}: {'; '.join(told)}")
-    return {name: part.fill(state) for name, part in networks.items()}
+    filled = {name: part.fill(state) for name, part in networks.items()}
+    build.check_finite(build.flatten(filled), where)
+    return filled
 
 
 def _shape(value: Any) -> list[int] | str:

@@ -1,6 +1,7 @@
 """Every score of the report in one tidy frame, read from the evaluations in force, no others."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def collect(settings: dict[str, Any], results: Path) -> pd.DataFrame:
         for name in stages:
             stage, last = evaluation["stages"][name], name == stages[-1]
             scores = _scores(stage, f"{path}: stages.{name}")
+            _say_what_is_dropped(stage, f"{path}: stages.{name}")
             if not scores and (last or spec.stages != "last"):
                 raise UserError(f"{path}: stages.{name}: found no score; expected one at least")
             shared = facts | {"stage": name, "last": last, "measures": _measures(stage, scores)}
@@ -83,12 +85,14 @@ def collect(settings: dict[str, Any], results: Path) -> pd.DataFrame:
             shared["collapse"] = tuple(stage.get("collapse", ()))
             for metric in scores or [""]:
                 value, within = (stage.get(key, math.nan) for key in (metric, f"{metric}_std"))
-                rows.append(shared | {"metric": metric, "value": value, "within": within})
+                rows.append(shared | {"metric": metric, "value": value, "within": _number(within)})
     return pd.DataFrame(rows)
 
 
 def _check(evaluation: Any, path: Path, spec: Protocol, protocol: str, method: str, seed: int):
     """Raise UserError unless the file is the evaluation that its place says it is."""
+    if not isinstance(evaluation, dict):
+        raise UserError(f"{path}: found a {type(evaluation).__name__}; expected a mapping")
     expected = {"protocol": protocol, "method": method, "seed": seed}
     expected |= {"task": spec.task, "dataset": spec.dataset}
     for key, value in expected.items():
@@ -96,9 +100,14 @@ def _check(evaluation: Any, path: Path, spec: Protocol, protocol: str, method: s
             raise UserError(f"{path}: {key}: found {evaluation.get(key)!r}; expected {value!r}")
     if missing := [key for key in (*FACTS, "stages") if key not in evaluation]:
         raise UserError(f"{path}: {missing[0]}: missing; expected here")
+    if not isinstance(evaluation["stages"], dict):
+        raise UserError(f"{path}: stages: found {evaluation['stages']!r:.80}; expected a mapping")
     unknown = [name for name in evaluation["stages"] if name not in ORDER]
     if unknown or not evaluation["stages"]:
         raise UserError(f"{path}: stages: found {unknown}; expected some of {', '.join(ORDER)}")
+    for name, stage in evaluation["stages"].items():
+        if not isinstance(stage, dict) or not isinstance(stage.get("scores", []), list):
+            raise UserError(f"{path}: stages.{name}: found {stage!r:.80}; expected scores by name")
 
 
 def _scores(stage: dict[str, Any], where: str) -> list[str]:
@@ -110,6 +119,23 @@ def _scores(stage: dict[str, Any], where: str) -> list[str]:
                 f"{where}.{name}: found {stage.get(name)!r}; expected a number: a score"
             )
     return scores if any(math.isfinite(stage[name]) for name in scores) else []
+
+
+def _say_what_is_dropped(stage: dict[str, Any], where: str) -> None:
+    """Numbers that are none leave a gap in a table or a figure: on stderr, with the file."""
+    numbers = {key: value for key, value in stage.items() if type(value) in (int, float)}
+    gone = [key for key, value in numbers.items() if not math.isfinite(value)]
+    gone += [key for key, value in stage.items() if value is None]
+    spreads = [f"{name}_std" for name in stage.get("scores", [])]
+    gone += [key for key in spreads if key in stage and key not in numbers and key not in gone]
+    if gone:
+        more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
+        found = f"{gone[0]}: found {stage[gone[0]]!r}{more}"
+        print(f"warning: {where}.{found}; expected a number, left out", file=sys.stderr)
+
+
+def _number(value: Any) -> float:
+    return value if type(value) in (int, float) else math.nan
 
 
 def _measures(stage: dict[str, Any], scores: list[str]) -> dict[str, float]:

@@ -67,7 +67,7 @@ def _asked(results: Path) -> dict[str, Any]:
     path = results / "report" / PROVENANCE
     if not path.exists():
         raise UserError(f"{path}: no such file; expected a run with a report: results/<run>")
-    read = read_json(path)["params"]
+    read = read_json(path, params=dict)["params"]
     protocols = {name: Protocol.model_validate(said) for name, said in read["protocols"].items()}
     return read | {"methods": Methods.model_validate(read["methods"]), "protocols": protocols}
 

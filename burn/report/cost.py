@@ -44,12 +44,17 @@ def counts(results: Path, method: str, stage: str) -> list[dict[str, Any]]:
     known."""
     path = places.cost(results) / METRICS
     counted = read_json(path)
+    if not isinstance(counted, dict):
+        raise UserError(f"{path}: found a {type(counted).__name__}; expected a mapping")
     if method not in counted:
         raise UserError(f"{path}: found {', '.join(counted)}; expected {method}, too")
-    network = counted[method]["network"]
-    about = {"method": method, "arch": network["arch"], "neck": network.get("neck", False)}
     precision = "fp" if stage == TEACHER else stage
-    return [about | c for c in counted[method]["counts"] if c["precision"] == precision]
+    try:
+        network = counted[method]["network"]
+        about = {"method": method, "arch": network["arch"], "neck": network.get("neck", False)}
+        return [about | c for c in counted[method]["counts"] if c["precision"] == precision]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: {method}: {error}; expected what the step cost wrote") from None
 
 
 def records(settings: dict[str, Any], frame: pd.DataFrame, results: Path) -> pd.DataFrame:

@@ -116,7 +116,7 @@ def correct(settings: dict[str, Any], results: Path, protocol: str, method: str,
         try:
             with np.load(path) as predictions:
                 bits = predictions[STAGE]
-        except (KeyError, ValueError, OSError, BadZipFile) as error:
+        except (KeyError, ValueError, OSError, EOFError, TypeError, BadZipFile) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{path}: found {reason}; expected bits for {STAGE}") from None
         if len(bits) != -(-images // 8):

@@ -4,16 +4,19 @@ Drawn from what evaluations kept of themselves in predictions.npz, so no data se
 """
 
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
+from burn.errors import UserError
 from burn.report import style
 from burn.report.style import BLACK, BLUE, ORANGE, PALETTE, WIDTH, canvas
 
@@ -26,9 +29,13 @@ Kept = dict[str, np.ndarray]  # of predictions.npz, by the names the task gave
 
 def kept(path: Path, stage: str) -> Kept:
     """What an evaluation kept of `stage`, without that in the names; empty if it kept nothing."""
-    with np.load(path) as arrays:
-        own = [name for name in arrays if name.startswith(f"{stage}.")]
-        return {name.removeprefix(f"{stage}."): arrays[name] for name in own}
+    try:
+        with np.load(path) as arrays:
+            own = [name for name in arrays if name.startswith(f"{stage}.")]
+            return {name.removeprefix(f"{stage}."): arrays[name] for name in own}
+    except (ValueError, OSError, EOFError, KeyError, BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: found {reason}; expected arrays of an evaluation") from None
 
 
 def detections(methods: dict[str, Kept], base: Path) -> None:

@@ -31,7 +31,7 @@ def trainings(settings: dict[str, Any], results: Path) -> dict[tuple[str, int, s
 def provenances(results: Path, folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """Folder, relative to `results` -> its provenance.json, for those that have one."""
     paths = {str(f.relative_to(results)): f / PROVENANCE for f in folders}
-    return {name: read_json(path) for name, path in paths.items() if path.exists()}
+    return {name: read_json(path, params=dict) for name, path in paths.items() if path.exists()}
 
 
 def parameters(results: Path, settings: dict[str, Any]) -> dict[str, Any]:

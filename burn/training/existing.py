@@ -40,5 +40,9 @@ def existing(path: str, sha256: str | None, key: str) -> tuple[dict[str, dict[st
     Arguments and errors are those of `identified`.
     """
     folder = identified(path, sha256, key).parent
-    metrics: dict[str, Any] = read_json(folder / METRICS)
-    return build.read_weights(folder), metrics["network"]
+    metrics: dict[str, Any] = read_json(folder / METRICS, network=dict)
+    weights = build.read_weights(folder)
+    if "network" not in weights:
+        found = ", ".join(weights) or "none"
+        raise UserError(f"{folder / WEIGHTS}: found networks {found}; expected one called network")
+    return weights, metrics["network"]

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from burn.artifacts import Work
-from burn.errors import UserError
+from burn.artifacts import Work, writing
+from burn.errors import Stopped, UserError
 from burn.experiment.schema import Train
 from burn.images.loader import Loader
 from burn.networks.arithmetic import autocast, in_force
@@ -23,6 +23,7 @@ from burn.places import CHECKPOINT, LOG
 from burn.progress import Progress
 from burn.training import collapse
 from burn.training.distributed import synchronise
+from burn.training.stopping import Stop
 
 FLUSH = 20  # updates between two looks at the loss (on a GPU each look waits for it)
 
@@ -70,7 +71,8 @@ def fit(method, loader: Loader, cfg: Train, steps: int, work: Work) -> dict[str,
     """Train `method.networks` in place on `steps` batches; returns what metrics.json should say of it.
 
     Resumes from `work`'s checkpoint if there is one. Raises UserError if the loss stops being a
-    number (naming the step and the last good checkpoint), or, with `cfg.strict`, on collapse.
+    number (naming the step and the last good checkpoint), or, with `cfg.strict`, on collapse, and
+    Stopped, once the update is finished and saved, if the process is asked to stop.
     """
     device, rank, world = loader.device, loader.rank, loader.world
     work.provenance["precision"] = in_force(cfg.precision, device)
@@ -103,42 +105,48 @@ def fit(method, loader: Loader, cfg: Train, steps: int, work: Work) -> dict[str,
     tail = total - max(1, loader.steps // cfg.accumulate)
     batches = loader.run(update * cfg.accumulate, total * cfg.accumulate)
     watch = CollapseWatch(method.normalised, cfg.strict, work, rank)
-    losses, saved = [], time.monotonic()
+    losses, saved = state.losses, time.monotonic()
     began = time.monotonic()
 
-    while update < total:
-        rate = learning_rate(update, total, cfg)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
-        for micro in range(cfg.accumulate):
-            views, labels = next(batches)
-            waits = world > 1 and micro + 1 < cfg.accumulate  # gradients travel once per update
-            with trained.no_sync() if waits else contextlib.nullcontext():
-                with autocast(device, cfg.precision):
-                    step = update * cfg.accumulate + micro
-                    loss, parts, outputs, targets = trained(views, labels, step)
-                (loss / cfg.accumulate).backward()
-            losses.append(loss.detach())
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        update += 1
-        method.after_update(update / total)
+    with Stop(world) as stop:
+        while update < total:
+            rate = learning_rate(update, total, cfg)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["scale"]
+            for micro in range(cfg.accumulate):
+                views, labels = next(batches)
+                waits = world > 1 and micro + 1 < cfg.accumulate  # gradients travel once per update
+                with trained.no_sync() if waits else contextlib.nullcontext():
+                    with autocast(device, cfg.precision):
+                        step = update * cfg.accumulate + micro
+                        loss, parts, outputs, targets = trained(views, labels, step)
+                    (loss / cfg.accumulate).backward()
+                losses.append(loss.detach())
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            update += 1
+            method.after_update(update / total)
 
-        if update % FLUSH == 0 or update == total:
-            mean = _mean_or_stop(losses, update, cfg.accumulate, state)
-            losses = []
-            row = {"loss": mean, **{k: float(v.detach()) for k, v in parts.items()}}
-            row |= _measures(method, outputs, targets)
-            watch.at(update, row)
-            if update > tail:
-                state.tail.append(row)
-            if rank == 0:
-                work.log(update=update, lr=rate, seconds=round(time.monotonic() - began, 2),
-                         images=update * images, **row)  # fmt: skip
-            progress.at(update, mean, row)
-            if update < total and time.monotonic() - saved >= 60 * cfg.checkpoint_minutes:
+            if update % FLUSH == 0 or update == total:
+                mean = _mean_or_stop(losses, update, cfg.accumulate, state)
+                losses.clear()
+                row = {"loss": mean, **{k: float(v.detach()) for k, v in parts.items()}}
+                row |= _measures(method, outputs, targets)
+                watch.at(update, row)
+                if update > tail:
+                    state.tail.append(row)
+                if rank == 0:
+                    work.log(update=update, lr=rate, seconds=round(time.monotonic() - began, 2),
+                             images=update * images, **row)  # fmt: skip
+                progress.at(update, mean, row)
+                if update < total and time.monotonic() - saved >= 60 * cfg.checkpoint_minutes:
+                    state.save(update)
+                    saved = time.monotonic()
+            if update < total and (signal := stop.asked()):
+                if losses:
+                    _mean_or_stop(losses, update, cfg.accumulate, state)
                 state.save(update)
-                saved = time.monotonic()
+                raise Stopped(f"{work.out}: update {update} of {total} done and saved", signal)
     progress.close()
     # Of a run in one go; of a resumed one nobody knows.
     work.provenance["training_seconds"] = None if first else round(time.monotonic() - began, 1)
@@ -151,7 +159,9 @@ class State:
     def __init__(self, objective: nn.Module, optimizer, work: Work, rank: int):
         self.objective, self.optimizer, self.rank = objective, optimizer, rank
         self.path, self.log = work.path(CHECKPOINT), work.path(LOG)
+        self.temporary = self.path.with_suffix(".tmp")
         self.tail: list[dict[str, float]] = []
+        self.losses: list[Tensor] = []  # since the last look
         self.last = 0
 
     def save(self, update: int) -> None:
@@ -159,28 +169,35 @@ class State:
         self.last = update
         if self.rank > 0:
             return
-        temporary = self.path.with_suffix(".tmp")
-        torch.save(
-            {
-                "update": update,
-                "objective": self.objective.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "tail": self.tail,
-                "log_bytes": self.log.stat().st_size if self.log.exists() else 0,
-            },
-            temporary,
-        )
-        os.replace(temporary, self.path)
+        held = {
+            "update": update,
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "tail": self.tail,
+            "losses": self.losses,
+            "log_bytes": self.log.stat().st_size if self.log.exists() else 0,
+        }
+        tensors = [*held["objective"].values()]
+        tensors += [v for state in held["optimizer"]["state"].values() for v in state.values()]
+        size = sum(v.nbytes for v in tensors if isinstance(v, Tensor))
+        try:
+            with writing(self.temporary, size):
+                torch.save(held, self.temporary)
+            os.replace(self.temporary, self.path)
+        finally:  # half of one takes room and is of no use
+            self.temporary.unlink(missing_ok=True)
 
     def resume(self, device: torch.device) -> int:
         """Load the checkpoint if there is one; returns the update to go on with."""
+        if self.rank == 0:  # of a process that was killed as it wrote
+            self.temporary.unlink(missing_ok=True)
         if not self.path.exists():
             self.log.unlink(missing_ok=True)
             return 0
         state = torch.load(self.path, map_location=device, weights_only=True)
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.tail, self.last = state["tail"], state["update"]
+        self.tail, self.losses, self.last = state["tail"], state["losses"], state["update"]
         if self.log.exists() and self.rank == 0:  # rows after the checkpoint come again
             os.truncate(self.log, min(state["log_bytes"], self.log.stat().st_size))
         return self.last

@@ -5,9 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from burn.artifacts import read_json
 from burn.networks import build
-from burn.places import METRICS
+from burn.places import WEIGHTS
 from burn.training.heads import mlp_like
 
 
@@ -20,13 +19,17 @@ class FrozenTeacher:
 
     def __init__(self, dir: str | Path, device: torch.device, dtype: torch.dtype):
         weights = build.read_weights(dir)
-        network = build.network(read_json(Path(dir) / METRICS)["network"])
-        network.load_state_dict(weights["network"])
+        network = build.filled(dir, weights)
         self.dim, self.dtype = network.dim, dtype
         self.network = network.fold().to(device, dtype, memory_format=torch.channels_last)
         self.head = None
         if "head" in weights:
-            self.head = mlp_like(weights["head"]).to(device).eval().requires_grad_(False)
+            self.head = (
+                mlp_like(weights["head"], f"{Path(dir) / WEIGHTS}: head")
+                .to(device)
+                .eval()
+                .requires_grad_(False)
+            )
             linears = [m for m in self.head if isinstance(m, nn.Linear)]
             self.embedding_dim = linears[-1].out_features
 

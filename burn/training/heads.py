@@ -49,12 +49,16 @@ def mlp(dim: int, outputs: int = 128, hidden: int | None = None, norm: bool = Fa
     )
 
 
-def mlp_like(weights: dict[str, Tensor]) -> nn.Sequential:
-    """An `mlp` that the state dict `weights` fits, filled from it."""
+def mlp_like(weights: dict[str, Tensor], where: str) -> nn.Sequential:
+    """An `mlp` that the state dict `weights` fits, filled from it. Raises UserError, for `where`."""
     norm = "1.running_mean" in weights
-    hidden, dim = weights["0.weight"].shape
-    head = mlp(dim, len(weights["3.bias" if norm else "2.bias"]), hidden, norm)
-    head.load_state_dict(weights)
+    try:
+        hidden, dim = weights["0.weight"].shape
+        head = mlp(dim, len(weights["3.bias" if norm else "2.bias"]), hidden, norm)
+        head.load_state_dict(weights)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise UserError(f"{where}: tensors do not fit an MLP: {reason}") from None
     return head
 
 

@@ -26,14 +26,16 @@ def overlaid(config):
     Snakemake leaves the numbers inside --config 'train={lr: 0.1}' as text, and puts what an overlay
     names first.
     """
-    config = overlay.merge(reading.read_yaml("params.yaml"), config)
-    for entry in workflow.config_settings.config_args or []:
+    given, said = workflow.config_settings, workflow.config_settings.config_args or []
+    base = reading.read_yaml("params.yaml")
+    if sum(word.split("=")[0] in ("--configfile", "--configfiles") for word in sys.argv) > 1:
+        raise UserError("--configfile: found twice; allowed: once, with all files: --configfile A B")
+    overlays = {str(file): reading.read_yaml(file) for file in given.configfiles}
+    overlay.check(base, overlays, run_said=any(entry.startswith("run=") for entry in said))
+    config = overlay.merge(base, config)
+    for entry in said:
         key, _, value = entry.partition("=")
-        try:
-            config = overlay.merge(config, {key: yaml.safe_load(value)})
-        except yaml.YAMLError:
-            message = f"--config {key}: found {value!r}; expected YAML"
-            raise UserError(message) from None
+        config = overlay.merge(config, {key: reading.loaded(value, f"--config {key}")})
     return config
 
 

@@ -1,5 +1,6 @@
 """CIFAR-10 and CIFAR-100 in their Python version: pickles of pixels, no image files."""
 
+import operator
 import pickle
 from pathlib import Path
 
@@ -100,7 +101,11 @@ def _batch(
             f"{path}: found data {data.dtype} {data.shape} and {labels.size} labels; "
             "expected uint8 (N, 3072) and N labels"
         )
-    labels = labels.astype(np.int64)
+    try:
+        labels = np.array([operator.index(label) for label in labels.ravel()], np.int64)
+    except (TypeError, OverflowError) as error:
+        raise UserError(f"{path}: found a label that is none: {error}; expected numbers") from None
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-        raise UserError(f"{path}: found label {labels.max()}; expected 0 to {classes - 1}")
+        odd = labels.min() if labels.min() < 0 else labels.max()
+        raise UserError(f"{path}: found label {odd}; expected 0 to {classes - 1}")
     return data.reshape(-1, 3, 32, 32), labels

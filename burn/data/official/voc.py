@@ -6,11 +6,12 @@ leaves out; their boxes are kept, and marked.
 Labels are of the whole image, packed boxes and masks of the square that is kept of it.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
 
-from burn.data.official.vocfiles import IGNORE, Masks, image_size, objects
+from burn.data.official.vocfiles import IGNORE, Masks, image_size, objects, wrong
 from burn.data.official.vockit import Id, Kit, Part, fetch
 from burn.data.sources import Contents, Split
 from burn.errors import UserError
@@ -36,6 +37,7 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> C
     sizes = {i: image_size(kit.folder / file) for i, file in files.items()}
     marked = {i: objects(kit.annotation(i), sizes[i])
               for part in parts.values() if part.boxes for i in part.ids}  # fmt: skip
+    left_out = _leave_out(kit, parts, marked, sizes)
     masks = Masks(kit, sizes, spec.size if spec.pack else None)
     masks.read(i for part in parts.values() if part.masks for i in part.ids)
     names = _names(kit, marked, masks)
@@ -53,7 +55,35 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> C
         if part.masks:
             split.masks, split.mask_files = masks.of(part.ids)
         splits[name] = split
-    return Contents(names, splits.pop("train"), splits.pop("test"), splits)
+    train, test = splits.pop("train"), splits.pop("test")
+    return Contents(names, train, test, splits, left_out_boxes=left_out)
+
+
+def _leave_out(kit: Kit, parts: dict[str, Part], marked: dict[Id, list], sizes: dict) -> int:
+    """How many boxes are none: said with the first of them. What is in an image they still say.
+
+    Raises UserError if a split has no other boxes.
+    """
+    odd = [
+        (i, name, box, why)
+        for i, objects in marked.items()
+        for name, _, box in objects
+        if (why := wrong(box, sizes[i]))
+    ]
+    if not odd:
+        return 0
+    (i, name, box, why), count = odd[0], sum(map(len, marked.values()))
+    found = f"{kit.annotation(i)}: found a box of {name!r} that is {why}"
+    found += f" ({' '.join(map(str, box))})"
+    for split, part in parts.items():
+        boxes = [(box, i) for i in part.ids if part.boxes for _, _, box in marked[i]]
+        if boxes and all(wrong(box, sizes[i]) for box, i in boxes):
+            raise UserError(
+                f"{found}, and no box of {split} that is whole; expected xmin < xmax and "
+                "ymin < ymax inside the image"
+            )
+    print(f"{found}; boxes left out: {len(odd)} of {count}", file=sys.stderr)
+    return len(odd)
 
 
 def _names(kit: Kit, marked: dict[Id, list], masks: Masks) -> list[str]:
@@ -105,6 +135,8 @@ def _boxes(ids: list[Id], marked: dict[Id, list], sizes: dict, names: list[str],
             wide, high, *shift = fitted(width, height, size)
             scale, limit = [wide / width, high / height], [size, size]
         for name, difficult, box in marked[i]:
+            if wrong(box, sizes[i]):
+                continue
             box = np.clip(np.array(box) * (scale * 2) - shift * 2, 0, limit * 2)
             if (box[2:] - box[:2] >= 1).all():
                 rows.append((row, label[name], *box, difficult))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from burn.data.official.vockit import Id, Kit
 from burn.errors import UserError
-from burn.images.decode import fitted, load_image
+from burn.images.decode import check_regular, fitted, load_image
 
 IGNORE = 255
 Object = tuple[str, bool, tuple[float, float, float, float]]
@@ -16,6 +16,7 @@ Object = tuple[str, bool, tuple[float, float, float, float]]
 
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height, from the file's head. Raises UserError where it is no image."""
+    check_regular(path)
     try:
         with Image.open(path) as image:
             return image.size
@@ -38,7 +39,14 @@ def objects(path: Path, size: tuple[int, int]) -> list[Object]:
         said = tuple(int(root.findtext(f"size/{side}", "0")) for side in ("width", "height"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected a VOC annotation") from None
-    except (OSError, ElementTree.ParseError, AttributeError, ValueError) as error:
+    except (
+        OSError,
+        ElementTree.ParseError,
+        AttributeError,
+        ValueError,
+        LookupError,
+        RecursionError,
+    ) as error:
         message = " ".join(str(error).split())
         raise UserError(f"{path}: {message}; expected a VOC annotation") from None
     if all(said) and said != size:  # some tools leave zeros
@@ -58,6 +66,20 @@ def _corners(element) -> tuple[float, float, float, float]:
         float(element.find(f"bndbox/{corner}").text) for corner in ("xmin", "ymin", "xmax", "ymax")
     )
     return x1 - 1, y1 - 1, x2, y2
+
+
+def wrong(box: tuple[float, ...], size: tuple[int, int]) -> str | None:
+    """What is wrong with a box of an image of `size`: less than a pixel of it is there."""
+    x1, y1, x2, y2 = box
+    if any(np.isnan(box)):
+        return "no number"
+    if any(np.isinf(box)):
+        return "infinite"
+    if x2 <= x1 or y2 <= y1:
+        return "reversed"
+    if min(x2, size[0]) - max(x1, 0) < 1 or min(y2, size[1]) - max(y1, 0) < 1:
+        return "outside the image"
+    return None
 
 
 class Masks:

@@ -7,6 +7,7 @@ there is no test list (or, as in VOC2012, none with masks), train and val. A tre
 Segmentation lists has them for train and test.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +104,7 @@ class Kit:
             path = self.folder / year / what
             if not path.is_dir():
                 raise self.missing(path)
-            names = (f.name for f in path.iterdir() if not f.name.startswith("."))
+            names = (f.name for f in os.scandir(path) if f.is_file() and f.name[0] != ".")
             self._listed[year, what] = {n.rpartition(".")[0]: n for n in sorted(names)}
         return self._listed[year, what]
 
