@@ -62,6 +62,13 @@ def cost(args, p):
     cost(settings(p, "cost"), args.results, args.out)
 
 
+def export(args, p):
+    """Write a trained network as small files for other programs: its last stage, or the teacher."""
+    from burn.export import export
+
+    export(settings(p, "export"), args.networks, args.data, args.out, p.machine)
+
+
 def report(args, p):
     from burn.report import report
 
@@ -144,6 +151,7 @@ STEPS = {
     protocol: ("protocol", "code", "data", "out"),
     evaluate: ("protocol", "networks", "seed", "out"),
     cost: ("results", "out"),
+    export: ("networks", "data", "out"),
     report: ("results", "out"),
     import_checkpoint: ("input", "format", "precision", "out"),
     use: ("overlay",),
@@ -172,6 +180,8 @@ def parser() -> argparse.ArgumentParser:
                 sub.add_argument(name, choices=("dvc", "snakemake"), help="which takes over")
                 continue
             options = {"required": True} | ARGUMENTS.get(name, {})
+            if name == "data" and step is export:
+                options |= {"required": False, "help": "folder that prepare made; to compare on"}
             if name == "protocol":  # a name when one is written, a folder when it is read
                 options["type"] = str if step is protocol else Path
             sub.add_argument(f"--{name}", **options)

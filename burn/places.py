@@ -7,6 +7,14 @@ LOG, CURVE, CHECKPOINT = "log.jsonl", "curve.csv", "checkpoint.pt"
 TENSORS, INDEX = "data.safetensors", "index.json"  # of prepare
 PROTOCOL, CODE, PREDICTIONS = "protocol.json", "task.py", "predictions.npz"  # of protocol, evaluate
 
+# Of export: the network in as few bytes as it has, and a folder of what other programs read.
+PACKED, RUNTIMES, GRAPH, GRAPH_INT8 = (
+    "network.safetensors",
+    "runtimes",
+    "network.xml",
+    "network-int8.xml",
+)
+
 TEACHER = "teacher"  # its row in every table
 
 
@@ -37,3 +45,11 @@ def evaluation(results: Path, protocol: str, method: str, seed: int) -> Path:
 
 def cost(results: Path) -> Path:
     return results / "cost"
+
+
+def exported(results: Path, method: str, seed: int) -> Path:
+    return results / "export" / method / f"seed{seed}"
+
+
+def latency(results: Path) -> Path:
+    return results / "latency.json"

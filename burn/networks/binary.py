@@ -145,6 +145,11 @@ def binary_weight(w: Tensor, gradient: str = "clipped") -> Tensor:
     return _BinaryWeight.apply(w, gradient)
 
 
+def _same(w: Tensor, before: Tensor, version: int) -> bool:
+    """Is `w` the memory of `before`, unwritten since `version`?"""
+    return w.data_ptr() == before.data_ptr() and w._version == version
+
+
 class BinaryConv2d(nn.Module):
     """Shift, binarise, convolve (no bias), at the precision in force.
 
@@ -162,12 +167,23 @@ class BinaryConv2d(nn.Module):
         self.stride, self.padding, self.dilation = stride, kernel // 2, 1
         self.gradient = gradient
         self.precision = "real"
+        self._kept: tuple[Tensor, int, Tensor] | None = None
 
     def effective_weight(self) -> Tensor:
-        """The weight the convolution uses: in `binary`, two values per output channel."""
-        return (
-            binary_weight(self.weight, self.gradient) if self.precision == "binary" else self.weight
-        )
+        """The weight the convolution uses: in `binary`, two values per output channel.
+
+        In eval mode a frozen weight is binarised once, and again if it has changed since.
+        """
+        if self.precision != "binary":
+            return self.weight
+        w = self.weight
+        if self.training or w.requires_grad or w.is_inference() or w.is_meta:
+            self._kept = None
+            return binary_weight(w, self.gradient)
+        if self._kept is None or not _same(w, *self._kept[:2]):
+            with torch.inference_mode(False):  # it may serve outside, too
+                self._kept = w.detach(), w._version, binary_weight(w, self.gradient)
+        return self._kept[2]
 
     def forward(self, x: Tensor) -> Tensor:
         device = x.device.type
