@@ -69,6 +69,17 @@ def export(args, p):
     export(settings(p, "export"), args.networks, args.data, args.out, p.machine)
 
 
+def latency(args, p):
+    """Measure how long the exported networks of a run take, into RESULTS/latency.json, which the next
+    report shows. No part of the DAG: two runs never agree."""
+    from burn import places
+    from burn.latency import exports, latency
+
+    methods = [*p.methods.standalone, *p.methods.distilled, places.TEACHER]
+    folders = exports(args.results, methods, p.seeds[0])
+    latency(folders, places.latency(args.results), args.seconds)
+
+
 def report(args, p):
     from burn.report import report
 
@@ -136,6 +147,12 @@ ARGUMENTS = {
         "the floating-point network of a file that has both",
     },
     "results": {"type": Path, "help": "results/<run>"},
+    "seconds": {
+        "type": float,
+        "default": 5.0,
+        "required": False,
+        "help": "for each network, setting, batch and number of threads; default: 5",
+    },
     "out": {"type": Path, "help": "folder to write, whole or not at all"},
 }
 
@@ -153,6 +170,7 @@ STEPS = {
     cost: ("results", "out"),
     export: ("networks", "data", "out"),
     report: ("results", "out"),
+    latency: ("results", "seconds"),
     import_checkpoint: ("input", "format", "precision", "out"),
     use: ("overlay",),
     compare: ("run_a", "run_b"),

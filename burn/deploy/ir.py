@@ -29,14 +29,17 @@ LEVEL = 126
 
 def model(network: nn.Module, pixels: int, bits: int, ranges: Ranges | None = None) -> ov.Model:
     """The graph of `network` in eval mode for an image of `pixels` x `pixels`."""
-    images = op.parameter([1, 3, pixels, pixels], np.float32, name="images")
+    images = op.parameter([1, 3, pixels, pixels], np.float32)
     if isinstance(network, ReActNet):
         features = _reactnet(fold(network), images, bits)
     else:
         features = _resnet(network, images, ranges)
     features.output(0).set_names({"features"})
     images.output(0).set_names({"images"})
-    return ov.Model([op.result(features, name="features")], [images], "burn")
+    made = ov.Model([op.result(features)], [images], "burn")
+    for i, node in enumerate(made.get_ordered_ops()):  # names of its own count on in a process
+        node.set_friendly_name(f"{node.get_type_name()}{i}")
+    return made
 
 
 def _reactnet(folded: Folded, images: ov.Node, bits: int) -> ov.Node:
