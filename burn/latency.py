@@ -124,9 +124,14 @@ def graphs(network, precision: str, pixels: int) -> dict:
 
 def interleaved(runtimes: dict, images, seconds: float) -> dict[str, list[float]]:
     """Seconds of each run on `images`, by name: the runtimes take turns, so that what else the machine
-    does meets all of them. The first run of a turn finds the caches full of another's data, and is
-    not counted."""
+    does meets all of them. The first run of a turn, which finds the caches full of another's data, is
+    not counted where it is short."""
     import torch
+
+    def timed(run) -> float:
+        before = time.perf_counter()
+        run(images)
+        return time.perf_counter() - before
 
     times: dict[str, list[float]] = {name: [] for name in runtimes}
     with torch.inference_mode():
@@ -136,15 +141,10 @@ def interleaved(runtimes: dict, images, seconds: float) -> dict[str, list[float]
         while rounds < LEAST or time.perf_counter() - start < seconds:
             rounds += 1
             for name, run in runtimes.items():
-                run(images)
-                turn = time.perf_counter()
-                while True:
-                    before = time.perf_counter()
-                    run(images)
-                    now = time.perf_counter()
-                    times[name].append(now - before)
-                    if now - turn > CHUNK:
-                        break
+                turn = [timed(run)]
+                while sum(turn) < CHUNK:
+                    turn.append(timed(run))
+                times[name] += turn[1:] or turn
     return times
 
 
