@@ -70,6 +70,24 @@ def cost(args, p):
     cost(settings(p, "cost"), args.results, args.out)
 
 
+def export(args, p):
+    """Write a trained network as small files for other programs: its last stage, or the teacher."""
+    from burn.export import export
+
+    export(settings(p, "export"), args.networks, args.data, args.out, p.machine)
+
+
+def latency(args, p):
+    """Measure how long the exported networks of a run take, into RESULTS/latency.json, which the next
+    report shows. No part of the DAG: two runs never agree."""
+    from burn import places
+    from burn.latency import exports, latency
+
+    methods = [*p.methods.standalone, *p.methods.distilled, places.TEACHER]
+    folders = exports(args.results, methods, p.seeds[0])
+    latency(folders, places.latency(args.results), args.seconds)
+
+
 def report(args, p):
     from burn.report import report
 
@@ -137,6 +155,12 @@ ARGUMENTS = {
         "the floating-point network of a file that has both",
     },
     "results": {"type": Path, "help": "results/<run>"},
+    "seconds": {
+        "type": float,
+        "default": 5.0,
+        "required": False,
+        "help": "for each network, setting, batch and number of threads; default: 5",
+    },
     "out": {"type": Path, "help": "folder to write, whole or not at all"},
 }
 
@@ -152,7 +176,9 @@ STEPS = {
     protocol: ("protocol", "code", "data", "out"),
     evaluate: ("protocol", "networks", "seed", "out"),
     cost: ("results", "out"),
+    export: ("networks", "data", "out"),
     report: ("results", "out"),
+    latency: ("results", "seconds"),
     import_checkpoint: ("input", "format", "precision", "out"),
     use: ("overlay",),
     compare: ("run_a", "run_b"),
@@ -180,6 +206,8 @@ def parser() -> argparse.ArgumentParser:
                 sub.add_argument(name, choices=("dvc", "snakemake"), help="which takes over")
                 continue
             options = {"required": True} | ARGUMENTS.get(name, {})
+            if name == "data" and step is export:
+                options |= {"required": False, "help": "folder that prepare made; to compare on"}
             if name == "protocol":  # a name when one is written, a folder when it is read
                 options["type"] = str if step is protocol else Path
             sub.add_argument(f"--{name}", **options)

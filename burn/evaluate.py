@@ -10,7 +10,8 @@ from burn.experiment.checks import check_section
 from burn.experiment.overlay import merge
 from burn.experiment.plugins import load_code
 from burn.experiment.reads import plain
-from burn.experiment.schema import STAGES, Machine
+from burn.experiment.schema import Machine
+from burn.networks import stages
 from burn.places import CODE, METRICS, PREDICTIONS, PROTOCOL, WEIGHTS
 
 
@@ -52,14 +53,11 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
     """
     said = dict.fromkeys(("protocol", "task", "dataset", "stages", "data"), str)
     entry = read_json(protocol / PROTOCOL, options=dict, **said)
-    if (networks / STAGES[0]).is_dir():
-        stages = {stage: networks / stage for stage in STAGES}
-    else:
-        stages = {read_json(networks / METRICS, stage=str)["stage"]: networks}
-    facts = {stage: read_json(dir / METRICS, epochs=int) for stage, dir in stages.items()}
-    trained = {s: m for s, m in facts.items() if m["epochs"] > 0 or m.get("imported") == s} or facts
+    known = stages.trained(networks)
+    folders = {stage: folder for stage, (folder, _) in known.items()}
+    trained = {stage: facts for stage, (_, facts) in known.items()}
     examined = list(trained)[-1:] if entry["stages"] == "last" else list(trained)
-    inputs = [protocol / PROTOCOL, protocol / CODE, *(stages[s] / WEIGHTS for s in examined)]
+    inputs = [protocol / PROTOCOL, protocol / CODE, *(folders[s] / WEIGHTS for s in examined)]
     with artifact(out, "evaluate", {}, inputs, seed=seed) as work:
         import numpy as np
 
@@ -82,7 +80,7 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
             results[stage] = {k: metrics[k] for k in kept if k in metrics}
             if stage not in examined:
                 continue
-            network = build.load(stages[stage]).to(device)
+            network = build.load(folders[stage]).to(device)
             scores = task.examine(network, data, options, seed, device, machine.workers)
             if not isinstance(scores, Scores):
                 raise UserError(

@@ -11,6 +11,14 @@ REPORT = ("report.md", "report.html", "tables", "figures", "metrics")  # of repo
 KNOWN = {METRICS, WEIGHTS, PROVENANCE, LOG, CURVE, TENSORS, INDEX, PROTOCOL, CODE, PREDICTIONS,
          OVERLAY, *REPORT, ".gitignore"}  # all that artifact folders hold  # fmt: skip
 
+# Of export: the network in as few bytes as it has, and a folder of what other programs read.
+PACKED, RUNTIMES, GRAPH, GRAPH_INT8 = (
+    "network.safetensors",
+    "runtimes",
+    "network.xml",
+    "network-int8.xml",
+)
+
 TEACHER = "teacher"  # its row in every table
 
 
@@ -41,3 +49,11 @@ def evaluation(results: Path, protocol: str, method: str, seed: int) -> Path:
 
 def cost(results: Path) -> Path:
     return results / "cost"
+
+
+def exported(results: Path, method: str, seed: int) -> Path:
+    return results / "export" / method / f"seed{seed}"
+
+
+def latency(results: Path) -> Path:
+    return results / "latency.json"

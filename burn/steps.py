@@ -17,6 +17,7 @@ SOURCES = {
     "protocol": [],
     "evaluate": [NETWORKS, IMAGES, "burn/evaluation", "burn/evaluate.py"],
     "cost": [NETWORKS, "burn/deploy"],
+    "export": [NETWORKS, IMAGES, "burn/deploy", "burn/evaluation/features.py", "burn/export.py"],
     "report": ["burn/report"],
 }
 PLUMBING = [

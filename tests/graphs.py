@@ -155,7 +155,10 @@ def dvc_status(folder: Path) -> set[str]:
 
 
 # The file of each network that these steps read; DVC can only name the folder of them all.
-OF_EVERY_NETWORK = {"report": "curve.csv", "cost": "metrics.json"}
+OF_EVERY_NETWORK = {
+    "report": {"teacher": "curve.csv", "pretrain": "curve.csv", "export": "metrics.json"},
+    "cost": {"teacher": "metrics.json", "pretrain": "metrics.json"},
+}
 
 
 def expand(file: str, outputs: frozenset[str], rule: str) -> set[str]:
@@ -164,7 +167,7 @@ def expand(file: str, outputs: frozenset[str], rule: str) -> set[str]:
         below = (f for f in (ROOT / file).rglob("*") if f.suffix in SUFFIXES)
         return {f.relative_to(ROOT).as_posix() for f in below}
     within = {out for out in outputs if out.startswith(file + "/")}
-    only = OF_EVERY_NETWORK.get(rule, "") if Path(file).name in ("teacher", "pretrain") else ""
+    only = OF_EVERY_NETWORK.get(rule, {}).get(Path(file).name, "")
     return {out for out in within if out.endswith(only)} or {file}
 
 
@@ -226,6 +229,10 @@ def contract(params: Params) -> dict[str, tuple[str, set[str]]]:
                     needs = {*needs, node} - (set(stages) - {node})
                 networks[name] = set(stages)
         trained |= set().union(*networks.values())
+        for name, made in networks.items():
+            node = f"export/{name}/seed{seed}"
+            nodes[node] = text(settings(params, "export")), {data} | made
+            examined.add(node)
         for protocol in params.protocols:
             for name, made in networks.items():
                 node = f"eval/{protocol}/{name}/seed{seed}"

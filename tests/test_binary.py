@@ -1,5 +1,7 @@
 """Binarisation against hand-derived numbers and plain formulas; the networks against theirs."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -205,6 +207,63 @@ def test_the_gradient_on_a_single_pixel_is_whole(precision):
         assert conv.weight.grad.isfinite().all()
         assert (conv.weight.grad[:, :, ~middle] == 0).all()  # all that meets the padding
         assert (conv.weight.grad[:, :, 1, 1] != 0).any()
+
+
+def counted(monkeypatch) -> list:
+    """A list that grows by one whenever a weight is binarised."""
+    calls, plain = [], binary.binary_weight
+
+    def count(w, gradient):
+        calls.append(w)
+        return plain(w, gradient)
+
+    monkeypatch.setattr(binary, "binary_weight", count)
+    return calls
+
+
+def test_a_frozen_weight_in_eval_mode_is_binarised_once(monkeypatch):
+    conv, x = set_precision(BinaryConv2d(4, 3), "binary"), torch.randn(2, 4, 5, 5)
+    expected, calls = conv(x).detach(), counted(monkeypatch)
+    conv.eval().requires_grad_(False)
+    with torch.inference_mode():
+        first = conv(x)
+    again = conv(x.requires_grad_())  # what was kept serves outside of inference mode, too
+    again.sum().backward()
+    assert len(calls) == 1 and torch.equal(first, expected) and torch.equal(again, expected)
+    assert "weight" in conv.state_dict() and len(conv.state_dict()) == 2
+
+
+@pytest.mark.parametrize("how", ["written", "loaded", "replaced", "moved", "copied", "real"])
+def test_a_weight_that_changed_is_binarised_again(how):
+    conv, x = set_precision(BinaryConv2d(4, 3), "binary"), torch.randn(2, 4, 5, 5)
+    conv.eval().requires_grad_(False)(x)
+    other = torch.randn_like(conv.weight)
+    if how == "written":
+        conv.weight.copy_(other)
+    elif how == "loaded":
+        conv.load_state_dict(conv.state_dict() | {"weight": other})
+    elif how == "replaced":
+        conv.weight = nn.Parameter(other, requires_grad=False)
+    elif how == "moved":
+        conv.weight.data = other
+    elif how == "copied":
+        conv = copy.deepcopy(conv)
+        conv.weight.copy_(other)
+    else:
+        conv.weight.copy_(other)
+        set_precision(conv, "binact")
+        assert conv.effective_weight() is conv.weight
+        set_precision(conv, "binary")
+    assert torch.equal(conv.effective_weight(), binary_weight(other))
+
+
+@pytest.mark.parametrize("what", ["training mode", "a gradient"])
+def test_a_weight_that_is_trained_is_binarised_at_every_call(what, monkeypatch):
+    conv, x = set_precision(BinaryConv2d(4, 3), "binary"), torch.randn(2, 4, 5, 5)
+    conv.train(what == "training mode").weight.requires_grad_(what == "a gradient")
+    calls = counted(monkeypatch)
+    conv(x), conv(x)
+    assert len(calls) == 2 and conv._kept is None
 
 
 def test_set_precision():

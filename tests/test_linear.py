@@ -13,9 +13,10 @@ from sklearn.preprocessing import StandardScaler
 from told import told
 
 import burn.evaluation.features
+from burn.evaluation.features import knn
 from burn.evaluation.pictures import spaced
 from burn.report.examples import decode
-from burn.tasks.linear import Options, examine, knn, linear
+from burn.tasks.linear import Options, examine, linear
 
 
 def run(data, seed=0, **options):

@@ -29,7 +29,13 @@ def test_a_missing_file_is_named_and_nothing_is_left(results):
     with pytest.raises(UserError, match=re.escape(f"{lost}: no such file")) as error:
         made(results)
     assert "\n" not in str(error.value)
-    assert sorted(p.name for p in results.iterdir()) == ["cost", "eval", "pretrain", "teacher"]
+    assert sorted(p.name for p in results.iterdir()) == [
+        "cost",
+        "eval",
+        "export",
+        "pretrain",
+        "teacher",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -109,8 +115,9 @@ def test_two_runs_write_the_same_bytes(results, drawn):
 
     first, second = files(out), files(other)
     assert {"report.md", "metrics.json", "figures/linear.pdf", "figures/linear.png"} <= set(first)
-    # pages, numbers; figures (linear, cost, curves); tables (linear, transfer, stages, cost, differences)
-    assert len(first) == 2 + 3 + 3 * 2 + 3 * 4 + 1
+    # pages, numbers; figures (linear, cost, deployment, curves); tables (linear, transfer, stages, cost,
+    # deployment, differences)
+    assert len(first) == 2 + 3 + 4 * 2 + 3 * 5 + 1
     assert {k for k in first if first[k] != second.get(k)} == set() and len(first) == len(second)
 
 

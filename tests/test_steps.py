@@ -15,6 +15,7 @@ ENTRIES = {
     "pretrain": ["burn/pretrain.py", "burn/methods"],
     "evaluate": ["burn/evaluate.py", "burn/tasks"],
     "cost": ["burn/deploy/cost.py"],
+    "export": ["burn/export.py"],
     "report": ["burn/report/__init__.py"],
 }
 

@@ -28,6 +28,7 @@ from burn.experiment.reads import text
 from burn.experiment.schema import STAGES
 from burn.networks import build
 from burn.networks.binary import BinaryConv2d
+from burn.networks.reactnet import RPReLU
 from burn.places import METRICS, TEACHER
 
 COUNTED = (nn.Conv2d, nn.Linear, BinaryConv2d)
@@ -120,14 +121,21 @@ def count(network: nn.Module, pixels: int) -> dict[str, float]:
 
 
 def stored(network: nn.Module) -> int:
-    """Bytes of what evaluation needs: parameters and running statistics.
+    """Bytes of what evaluation needs: those of the file that export writes, but for its header.
 
-    A binary weight takes 1 bit and its filter's scale 32; everything else takes 32 bits a number.
+    A binary weight takes 1 bit and its filter's scale 32; everything else takes 32 bits a number. Of a
+    batch norm a bias is left (its gain is in the weights, or the scales), and of one before an RPReLU
+    nothing: its bias is in the first shift.
     """
     numbers = [t for t in network.state_dict().values() if t.is_floating_point()]
     bits = 32 * sum(t.numel() for t in numbers)
-    for module in filter(_is_binary, network.modules()):
-        bits += module.weight.numel() * (1 - 32) + 32 * len(module.weight)
+    for module in network.modules():
+        if _is_binary(module):
+            bits += module.weight.numel() * (1 - 32) + 32 * len(module.weight)
+        elif isinstance(module, nn.BatchNorm2d):
+            bits -= 3 * 32 * module.num_features  # of gain, bias, mean and variance
+        elif isinstance(module, RPReLU):
+            bits -= 32 * module.before.numel()
     return -(-bits // 8)
 
 

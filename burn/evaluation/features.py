@@ -81,6 +81,22 @@ def pictures(split: Split, rows: Tensor, side: int) -> Tensor:
     return images.to(torch.uint8)
 
 
+def knn(bank: Tensor, labels: Tensor, query: Tensor, k: int, temperature: float) -> Tensor:
+    """Class of each (M, D) query by a vote of its k nearest (N, D) rows, weight exp(cos / T)."""
+    import torch
+    import torch.nn.functional as F
+
+    bank, query = F.normalize(bank, dim=1), F.normalize(query, dim=1)
+    classes = int(labels.max()) + 1
+    votes = []
+    for part in query.split(1000):
+        cosine, rows = (part @ bank.t()).topk(k, dim=1)
+        weight = ((cosine - cosine[:, :1]) / temperature).exp()  # the nearest counts 1: no overflow
+        vote = torch.zeros(len(part), classes, device=bank.device)
+        votes.append(vote.scatter_add_(1, labels[rows], weight).argmax(1))
+    return torch.cat(votes)
+
+
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(C,) average precision in percent of each column of `scores` (M, C) for `truth` (M, C): 1, 0,
     or burn.data.sources.UNSURE, which counts neither way.

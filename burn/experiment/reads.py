@@ -29,6 +29,7 @@ READS = {
     "protocol": {"protocol": "protocols.{protocol}", "options": "tasks.{task}"},
     "evaluate": {},
     "cost": {"size": "augment.size", "seeds": "seeds", "methods": "methods"},
+    "export": {"size": "augment.size"},
     "report": {
         "seeds": "seeds",
         "pretrain_on": "pretrain_on",

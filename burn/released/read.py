@@ -36,7 +36,7 @@ from burn.experiment.schema import FORMATS, STAGES
 from burn.networks import build
 from burn.networks.binary import BinaryConv2d
 from burn.networks.reactnet import ReActNet
-from burn.places import OVERLAY, WEIGHTS
+from burn.places import OVERLAY, PACKED, WEIGHTS
 from burn.released.layouts import LAYOUTS, Layout, Part, parts
 
 
@@ -66,7 +66,12 @@ def zero_weights(network: nn.Module) -> int:
 def load(path: str | Path, precision: str | None = None) -> nn.Module:
     """See burn.load."""
     path = Path(path)
-    network = build.load(path) if path.is_dir() else read(path).networks["network"]
+    if (path / PACKED).is_file():
+        from burn.deploy import packed
+
+        network = packed.load(path / PACKED)
+    else:
+        network = build.load(path) if path.is_dir() else read(path).networks["network"]
     binary = isinstance(network, ReActNet)
     if precision is not None or (binary and not path.is_dir()):
         network = network.at(checked(precision, path)) if binary else _fp(precision, path)

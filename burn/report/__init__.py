@@ -2,7 +2,7 @@
 
 `collect` reads the results into one tidy frame; `tables` picks rows and columns of it and fills them;
 `grid` prints a table as Markdown and LaTeX; `figures` and `examples` draw, in one `style`;
-`captions` says what a reader must know; `difference` and `cost` make a table each, `provenance` tells
+`captions` says what a reader must know; `difference`, `cost` and `deployment` make tables, `provenance` tells
 how the run was made. `sections` puts the page together, `page` prints it. `compare` sets two runs
 side by side. `published.csv` holds the figures others printed, with sources.
 """
@@ -25,7 +25,7 @@ from burn.report.tables import DIGITS, scores
 
 # Tables and figures that are of no single task: none may be called so.
 OWN = ("comparison", "transfer", "stages", "ablation", "cost", "curves", "neighbours",
-       "differences")  # fmt: skip
+       "differences", "deployment", "latency")  # fmt: skip
 MADE = ("made with", "commit", "device", "finished (UTC)")
 
 
@@ -34,7 +34,8 @@ def report(settings: dict[str, Any], results: Path, out: Path) -> None:
 
     `settings` is burn.experiment.reads.settings(params, "report"). Makes tables/<task>.{csv,md,tex}
     and figures/<task>.{pdf,png} for each task, and <task>_k where it has scores from k images, and of
-    all tasks, if there are several, `comparison`; `transfer`, `stages`, `ablation`, `cost`;
+    all tasks, if there are several, `comparison`; `transfer`, `stages`, `ablation`, `cost`, `deployment`, and
+    `latency` if it was measured;
     tables/differences.csv, where there are any; figures of training and of what evaluations kept to
     be seen; report.md, report.html (in one file, all it shows), metrics/<protocol>.json (method ->
     mean, in percent) and metrics.json, the same of all. Raises UserError where a result is missing.
@@ -51,6 +52,7 @@ def report(settings: dict[str, Any], results: Path, out: Path) -> None:
     trained = list(provenance.trainings(settings, results).values())
     inputs = [folder / name for name in (METRICS, PREDICTIONS) for folder in examined]
     inputs += [*(folder / CURVE for folder in trained), places.cost(results) / METRICS]
+    inputs += [f / METRICS for f in exports(settings, results)]
     with artifact(out, "report", settings, inputs) as work:
         for folder in ("tables", "figures", "metrics"):
             work.path(folder).mkdir(exist_ok=True)
@@ -68,14 +70,20 @@ def report(settings: dict[str, Any], results: Path, out: Path) -> None:
 def how_it_was_run(settings: dict[str, Any], results: Path) -> page.Section:
     """Machines, commits and times of all steps, and the parameters in force; HTML page only."""
     folders = [*provenance.trainings(settings, results).values(), places.cost(results)]
-    folders += evaluations(settings, results).values()
+    folders += [*evaluations(settings, results).values(), *exports(settings, results)]
     made = provenance.machines(provenance.provenances(results, folders).values())
     heads = [*(Head(text, "name") for text in MADE), Head("steps")]
-    caption = "What trained, evaluated and counted; the steps' provenance.json says it one by one."
+    caption = "What trained, evaluated, counted and exported; the steps' provenance.json says it one by one."
     grid = Grid(heads, [[Cell(str(text)) for text in line] for line in made], caption)
     known = provenance.nested(provenance.parameters(results, settings))
     listing = yaml.safe_dump(known, sort_keys=False, default_flow_style=None, width=100)
     return page.Section("How it was run", [grid, page.Details("Parameters", listing)])
+
+
+def exports(settings: dict[str, Any], results: Path) -> list[Path]:
+    """The folders of what was exported of every method and the teacher."""
+    names, seeds = methods(settings), settings["seeds"]
+    return [places.exported(results, name, seed) for name in names for seed in seeds]
 
 
 def means(settings: dict[str, Any], frame: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -28,8 +28,8 @@ CAPTION = (
     "of convolutions and linear layers, BOPs where weights and inputs are both binary, FLOPs "
     "elsewhere; OPs = BOPs/64 + FLOPs. Not counted: batch norm, shifts, PReLU, shortcuts, pooling, "
     "biases, and the scale of a binary filter. Stored: 1 bit per binary weight, 32 bits for every "
-    "other number (a scale per binary filter, shifts, slopes, batch norm with its running "
-    "statistics, real weights). Before the binary stage weights are real: its products are FLOPs."
+    "other number (a scale per binary filter, shifts, slopes, real weights, and what is left of batch "
+    "norms when they are folded). Before the binary stage weights are real: its products are FLOPs."
 )
 COUNTED = (
     "A linear classifier is counted where classes is above 0. Published figures are those of "

@@ -194,6 +194,37 @@ def tradeoff(points: pd.DataFrame, label: str, base: Path, plain: set[str]) -> N
         legend(figure, axes)
 
 
+def deployed(points: pd.DataFrame, label: str, base: Path, plain: set[str]) -> None:
+    """Draw a score against milliseconds, if they were measured, and against bytes of a file.
+
+    `points`: burn.report.deployment.points. Filled: a binary network as bits, the floating-point one as
+    floats, in OpenVINO; hollow: in torch.
+    """
+    methods = list(points.method.unique())
+    shown = points[points.format != "openvino-int8"]  # its score is not known
+    panels = {"ms": ("ms for one image, measured", 1), "bytes": ("file (MB)", 1e6)}
+    panels = {key: how for key, how in panels.items() if shown[key].notna().any()}
+    with canvas(base, WIDTH, 2.9) as figure:
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, (key, (unit, scale)) in zip(axes, panels.items(), strict=True):
+            for point in shown.dropna(subset=key).to_dict("records"):
+                look = line(point["method"], methods, plain) | {"ls": "none"}
+                look["marker"] = "*" if point["method"] == TEACHER else "s"
+                in_torch = point["format"] == "packed"
+                look["mfc"] = "white" if in_torch else look["color"]
+                look["label"] = point["method"] if in_torch else None
+                spread = point["spread"] or None
+                ax.errorbar(point[key] / scale, point["mean"], spread, elinewidth=0.5, **look)
+            ax.set_xscale("log")
+            ax.margins(x=0.15)
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            ax.set_xlabel(unit)
+        axes[0].set_ylabel(label)
+        legend(figure, axes)
+
+
 def read_curves(folders: dict[tuple[str, int, str], Path]) -> pd.DataFrame:
     """The training curves of (method, seed, stage) -> artifact folder, one after another: `method`,
     `seed`, `stage`, `update` (counted over all stages), and of the rest what was logged, else nan.

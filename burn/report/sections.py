@@ -7,7 +7,17 @@ import pandas as pd
 
 from burn import places
 from burn.places import PREDICTIONS
-from burn.report import alive, captions, cost, difference, examples, figures, tables, terms
+from burn.report import (
+    alive,
+    captions,
+    cost,
+    deployment,
+    difference,
+    examples,
+    figures,
+    tables,
+    terms,
+)
 from burn.report.captions import RANKING, caption, figure_key, measured, name
 from burn.report.collect import TEACHER, entry, is_random, methods
 from burn.report.grid import Cell, Grid, Head, printed, to_latex, to_markdown
@@ -81,7 +91,8 @@ def sections(report: Report, frame: pd.DataFrame) -> list[Section]:
         if task == MAIN:
             page.append(transfer(report, of_main))
     page += [stages(report, of_main), ablation(report, of_variants), costs(report, main)]
-    page += [of_terms(report, main), training(report), beside_published(report, main, variants)]
+    page += [deployed(report, of_main), of_terms(report, main), training(report)]
+    page.append(beside_published(report, main, variants))
     items = captions.collapsed_runs(frame)
     page.append(Section("Collapsed runs", [Prose("" if items else "None.", items)]))
     return [section for section in page if section]
@@ -233,6 +244,33 @@ def of_terms(report: Report, frame: pd.DataFrame) -> Section | None:
         return None
     csv = lines.to_csv(index=False, lineterminator="\n")
     return Section("Terms of training", [report.write(terms.grid(lines), csv)])
+
+
+def deployed(report: Report, frame: pd.DataFrame) -> Section:
+    """Tables of what is exported, and how fast it is; the main task against time and bytes."""
+    lines = deployment.exported(report.settings, report.results)
+    known = deployment.times(report.results)
+    csv = lines.drop(columns=["images", "dataset"]).to_csv(index=False, lineterminator="\n")
+    blocks = [report.write(deployment.grid(lines, known), csv)]
+    if len(frame):
+        cells = fill(frame, final_rows(report.settings, frame), columns(frame))
+        label = f"{cells.label[0]}, {measured(cells)} (%)"
+        points = deployment.points(lines, cells)
+        figures.deployed(points, label, report.figure("deployment"), report.plain)
+        said = (
+            "The first column of linear evaluation against the time for one image, where that was "
+            "measured, and against the bytes of the file. Hollow: read by torch; filled: the graph for "
+            "OpenVINO. Square: binary; star: the floating-point teacher."
+        )
+        blocks.append(Picture("deployment", "Score against milliseconds and bytes", said))
+    if known["rows"]:
+        rows = pd.DataFrame(known["rows"])
+        rows = rows.assign(methods=rows.methods.map(" ".join)).join(
+            pd.DataFrame(list(rows.network))
+        )
+        csv = rows.drop(columns="network").to_csv(index=False, lineterminator="\n")
+        blocks.append(report.write(deployment.latency_grid(known), csv))
+    return Section("Deployment", blocks)
 
 
 def training(report: Report) -> Section | None:

@@ -40,7 +40,7 @@ def examine(network, data, options, seed, device, workers=0) -> Scores:
     Args:
         network: frozen, (N, 3, S, S) -> (N, D). data: burn.images.store.Data.
     """
-    from burn.evaluation.features import features
+    from burn.evaluation.features import features, knn
 
     size = options.size or data.size
     train, test = data.split("train"), data.split("test")
@@ -146,19 +146,3 @@ def linear(plain, epochs, labels, query, classes: int, options: Options, seed: i
             optimizer.step(factor)
     with torch.no_grad():
         return head((query - mean) / deviation)
-
-
-def knn(bank, labels, query, k: int, temperature: float):
-    """Class of each (M, D) query by a vote of its k nearest (N, D) rows, weight exp(cos / T)."""
-    import torch
-    import torch.nn.functional as F
-
-    bank, query = F.normalize(bank, dim=1), F.normalize(query, dim=1)
-    classes = int(labels.max()) + 1
-    votes = []
-    for part in query.split(1000):
-        cosine, rows = (part @ bank.t()).topk(k, dim=1)
-        weight = ((cosine - cosine[:, :1]) / temperature).exp()  # the nearest counts 1: no overflow
-        vote = torch.zeros(len(part), classes, device=bank.device)
-        votes.append(vote.scatter_add_(1, labels[rows], weight).argmax(1))
-    return torch.cat(votes)

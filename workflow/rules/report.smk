@@ -12,6 +12,11 @@ rule report:
             file=["metrics.json", "predictions.npz"],
         ),
         rules.cost.output,
+        expand(
+            "<results>/export/{method}/seed{seed}/metrics.json",
+            method=[*METHODS, TEACHER],
+            seed=experiment.seeds,
+        ),
         of_every_network("curve.csv"),
     output:
         report(

@@ -1,0 +1,139 @@
+"""What the exported networks are: bytes of their files, how true they are, and the time they take.
+
+Times are there if `python -m burn latency` has been run; no step depends on them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from burn import places
+from burn.artifacts import read_json
+from burn.errors import UserError
+from burn.places import METRICS
+from burn.report.collect import methods
+from burn.report.grid import MISSING, Cell, Grid, Head
+
+# Format of an export -> what runs it, in print; and by bits of a weight, in latency.json.
+RUNS = {"packed": "torch", "openvino": "OpenVINO", "openvino-int8": "OpenVINO"}
+TIMED = {1: "OpenVINO 1 bit", 8: "OpenVINO int8", 32: "OpenVINO fp32"}
+RUNTIMES = ("torch", *(TIMED[bits] for bits in (32, 8, 1)))
+COMPARED = ("difference", "apart", "agreement")
+CAPTION = (
+    "The networks as they are exported. File: bytes of network.safetensors (read by torch), or of the "
+    "graph for OpenVINO with its weights. Compared with the trained network on {images} test images of "
+    "{dataset}: the largest difference of a feature, in percent of the largest feature; images apart by "
+    "more than 0.1 % of it (sums that round differently give an activation another sign, and all that "
+    "follows is another); agreement of a k-NN vote. Largest difference and mean shares over seeds."
+)
+HOW = " ms: median for one image of {pixels} pixels on one thread of {processor}."
+NOT_TIMED = " Times are not measured here: python -m burn latency."
+TIMES = (
+    "Milliseconds for a batch, median (quartiles), on {processor} ({sets}); runtimes take turns. Torch "
+    "has its weights binarised beforehand. OpenVINO fp32 and int8 are the same network, its two-valued "
+    "weights and activations as floats or bytes."
+)
+
+
+def exported(settings: dict[str, Any], results: Path) -> pd.DataFrame:
+    """A line per method and format: `bits`, `bytes`, COMPARED (or nan), `pixels`, `ms` (or nan).
+
+    Raises UserError if an export is not there or not what its place says.
+    """
+    lines = []
+    for method in methods(settings, "main"):
+        paths = [places.exported(results, method, s) / METRICS for s in settings["seeds"]]
+        known = [read_json(path) for path in paths]
+        for path, facts in zip(paths, known):
+            if facts.get("method") != method or "formats" not in facts:
+                found = facts.get("method")
+                raise UserError(f"{path}: method: found {found!r}; expected {method!r}, exported")
+        for form, first in known[0]["formats"].items():
+            each = pd.DataFrame([facts["formats"].get(form, {}) for facts in known])
+            each = each.reindex(columns=["bits", "bytes", *COMPARED])
+            line = {"method": method, "format": form, "pixels": known[0]["pixels"]}
+            line |= {"bits": first["bits"], "bytes": first["bytes"]}
+            line |= {"difference": each.difference.max(), "apart": each.apart.mean()}
+            line |= {"agreement": each.agreement.mean()}
+            lines.append(line | {k: known[0].get(k) for k in ("images", "dataset")})
+    return with_times(pd.DataFrame(lines), times(results))
+
+
+def times(results: Path) -> dict[str, Any]:
+    """What `python -m burn latency` measured, or nothing."""
+    path = places.latency(results)
+    return read_json(path) if path.exists() else {"rows": []}
+
+
+def with_times(lines: pd.DataFrame, known: dict[str, Any]) -> pd.DataFrame:
+    """`lines` with `ms`: batch 1, one thread, as exported."""
+    found = {
+        (method, row["runtime"]): row["median"]
+        for row in known["rows"]
+        for method in row["methods"]
+        if row["exported"] and row["batch"] == row["threads"] == 1
+    }
+    runtime = [
+        "torch" if line.format == "packed" else TIMED[line.bits] for line in lines.itertuples()
+    ]
+    return lines.assign(ms=[found.get(key, float("nan")) for key in zip(lines.method, runtime)])
+
+
+def grid(lines: pd.DataFrame, known: dict[str, Any]) -> Grid:
+    """The printed table of `exported`."""
+    first, timed = lines.iloc[0], lines.ms.notna().any()
+    caption = CAPTION.format(images=first.images or "no", dataset=first.dataset or "any set")
+    caption += (
+        HOW.format(pixels=first.pixels, processor=known["machine"]["processor"])
+        if timed
+        else NOT_TIMED
+    )
+    shown = {"file (MB)": lines.bytes / 1e6, "largest difference (%)": lines.difference,
+             "images apart (%)": lines.apart, "agreement (%)": lines.agreement}  # fmt: skip
+    forms = dict(zip(shown, (".3f", ".2g", ".2f", ".2f")))
+    if timed:
+        shown, forms = shown | {"ms": lines.ms}, forms | {"ms": ".3g"}
+    heads = [Head("method", "name"), Head("run by", "name"), Head("bits of a weight")]
+    cells = []
+    for i, line in enumerate(lines.itertuples()):
+        link = f"../{places.exported(Path(), line.method, 0).parent.as_posix()}/"
+        cells.append([Cell(line.method, link=link), Cell(RUNS[line.format]), Cell(str(line.bits))])
+        cells[-1] += [_number(column.iloc[i], forms[head]) for head, column in shown.items()]
+    return Grid([*heads, *map(Head, shown)], cells, caption, "deployment")
+
+
+def latency_grid(known: dict[str, Any]) -> Grid:
+    """The printed table of all times: a line per network, size, batch and number of threads."""
+    frame = pd.DataFrame(known["rows"])
+    network = pd.DataFrame(list(frame.network))
+    names = network.arch + network.get("neck", pd.Series(False, network.index)).map(
+        lambda neck: " + neck" if neck is True else ""
+    )
+    frame = frame.assign(name=names, width=network.width)
+    keys = ["name", "width", "pixels", "batch", "threads"]
+    heads = [Head("network", "name"), *map(Head, keys[1:]), *map(Head, RUNTIMES)]
+    cells = []
+    for values, own in frame.groupby(keys, sort=False):
+        of = own.drop_duplicates("runtime").set_index("runtime")
+        told = [Cell(values[0]), *(Cell(f"{value:g}") for value in values[1:])]
+        for runtime in RUNTIMES:
+            told.append(_time(of.loc[runtime]) if runtime in of.index else Cell(MISSING))
+        cells.append(told)
+    sets = ", ".join(known["machine"]["sets"]) or "instruction sets unknown"
+    caption = TIMES.format(processor=known["machine"]["processor"], sets=sets)
+    return Grid(heads, cells, caption, "latency")
+
+
+def points(lines: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """What burn.report.figures.deployed draws: `lines`, and beside them the first column of `cells`."""
+    first = cells[(cells.column == 0) & (cells.n > 0)].set_index("method")[["mean", "spread"]]
+    return lines.join(first, on="method").dropna(subset="mean")
+
+
+def _time(row: pd.Series) -> Cell:
+    return Cell(f"{row['median']:.3g}", after=f" ({row.low:.3g}–{row.high:.3g})")
+
+
+def _number(value: float, form: str) -> Cell:
+    return Cell(MISSING if pd.isna(value) else f"{value:{form}}")

@@ -1,0 +1,217 @@
+"""`python -m burn export`: the last network of a method in files, each as good as the network."""
+
+import importlib.util
+import json
+import shutil
+
+import cli
+import deployed
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import burn
+from burn.artifacts import write_json
+from burn.deploy import runtime
+from burn.evaluation.scores import Scores
+from burn.export import Images
+from burn.images.store import open_data
+from burn.latency import exports, interleaved, latency
+from burn.networks import build
+from burn.tasks.linear import Options, examine
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Images to tell apart, 32 pixels wide, in classes; what the tests make lies beside them."""
+    folder = tmp_path_factory.mktemp("export")
+    sets = {"imagenet": {"size": 32, "classes": 4, "train": 400, "test": 200}}
+    params = cli.write(folder, {"data": {"sets": sets}})
+    words = ["prepare", "--params", params, "--dataset", "imagenet", "--out", folder / "data"]
+    assert cli.call(*words) == 0
+    return folder
+
+
+def left(folder, network, precision="binary", epochs=1, **facts):
+    """`network` in `folder` as a training step leaves it."""
+    folder.mkdir(parents=True)
+    save_file(build.flatten({"network": network}), folder / "weights.safetensors")
+    told = {"network": network.config, "precision": precision, "stage": precision, "seed": 0}
+    write_json(folder / "metrics.json", told | {"method": "burn", "epochs": epochs} | facts)
+    return folder
+
+
+def exported(place, networks, out, data=True) -> dict:
+    words = ["export", "--params", place / "params.yaml", "--networks", networks, "--out", out]
+    assert cli.call(*words, *(["--data", place / "data"] if data else [])) == 0
+    return json.loads((out / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def binary(place):
+    """(network, folder of its export, metrics) of a fully binary network."""
+    network = deployed.network()
+    folder = left(place / "binary" / "net", network)
+    return network, place / "binary" / "out", exported(place, folder, place / "binary" / "out")
+
+
+def test_every_format_is_compared_with_the_network(place, binary):
+    network, out, metrics = binary
+    assert {f.name for f in out.iterdir()} == {
+        "network.safetensors", "runtimes", "metrics.json", "provenance.json"
+    }  # fmt: skip
+    assert {f.name for f in (out / "runtimes").iterdir()} == {"network.xml", "network.bin"}
+    assert metrics["network"] == network.config and metrics["precision"] == "binary"
+    assert (metrics["images"], metrics["dataset"], metrics["pixels"]) == (200, "imagenet", 32)
+    assert set(metrics["formats"]) == {"packed", "openvino"}
+    for found in metrics["formats"].values():
+        assert found["bits"] == 1 and found["agreement"] > 95 and found["apart"] < 5
+    sizes = {f.name: f.stat().st_size for f in out.rglob("*") if f.is_file()}
+    assert metrics["formats"]["packed"]["bytes"] == sizes["network.safetensors"]
+    two = sizes["network.xml"] + sizes["network.bin"]
+    assert metrics["formats"]["openvino"]["bytes"] == two
+
+
+def test_two_exports_are_the_same_bytes(place, binary):
+    _, out, _ = binary
+    exported(place, place / "binary" / "net", place / "again")
+    for file in (
+        "metrics.json",
+        "network.safetensors",
+        "runtimes/network.xml",
+        "runtimes/network.bin",
+    ):
+        assert (out / file).read_bytes() == (place / "again" / file).read_bytes(), file
+
+
+def test_a_network_that_is_another_is_told(place, binary):
+    """The comparison is no formality: half of the shifts of one layer wrong, and agreement falls."""
+    network, _, _ = binary
+    images = Images(place / "data", 32, 0)
+    known, _ = images.seen_by(network)
+    same = images.compare(known, images.seen_by(network)[0])
+    assert same == {"difference": 0, "apart": 0, "agreement": 100}
+    other = deployed.network()
+    other.blocks[3].conv3.shift[:, ::2] += 1
+    found = images.compare(known, images.seen_by(other)[0])
+    assert found["apart"] > 90 and found["agreement"] < 95
+
+
+def top1(network, place) -> float:
+    options = Options(epochs=20, milestones=[15], knn=[5])
+    scores = examine(network, open_data(place / "data"), options, 0, CPU)
+    assert isinstance(scores, Scores)
+    return scores.values["top1"]
+
+
+def test_what_ships_scores_as_the_network_in_linear_evaluation(place, binary):
+    network, out, _ = binary
+    expected = top1(network, place)
+    assert expected > 40, "of four classes: there must be something to lose"
+    assert top1(burn.load(out), place) == pytest.approx(expected, abs=2)
+    graph = runtime.Compiled(runtime.read(out / "runtimes" / "network.xml"), 1)
+    assert top1(graph, place) == pytest.approx(expected, abs=2)
+
+
+def test_the_teacher_in_floats_and_bytes(place):
+    network = deployed.teacher()
+    facts = {"stage": "teacher", "epochs": 3}
+    folder = left(place / "teacher" / "net", network, "fp", **facts)
+    meta = json.loads((folder / "metrics.json").read_text())
+    del meta["method"]  # a teacher's names none
+    write_json(folder / "metrics.json", meta)
+    out = place / "teacher" / "out"
+    metrics = exported(place, folder, out)
+    assert metrics["method"] == metrics["stage"] == "teacher"
+    bits = {name: found["bits"] for name, found in metrics["formats"].items()}
+    assert bits == {"packed": 32, "openvino": 32, "openvino-int8": 8}
+    for name in ("packed", "openvino"):
+        assert metrics["formats"][name]["difference"] < 1e-3
+        assert metrics["formats"][name]["agreement"] == 100
+    eight = metrics["formats"]["openvino-int8"]
+    assert 0.01 < eight["difference"] < 20 and eight["agreement"] > 85
+    assert eight["bytes"] < metrics["formats"]["openvino"]["bytes"]
+    expected = top1(network, place)
+    for file in ("network.xml", "network-int8.xml"):
+        graph = runtime.Compiled(runtime.read(out / "runtimes" / file), 1)
+        assert top1(graph, place) == pytest.approx(expected, abs=3), file
+
+
+def test_a_network_of_binary_activations_alone_keeps_its_floats_and_it_is_said(place, capsys):
+    network = deployed.network("binact")
+    stages = place / "binact" / "net"
+    left(stages / "real", deployed.network("real"), "real")
+    left(stages / "binact", network, "binact")
+    left(stages / "binary", deployed.network(seed=5), "binary", epochs=0)
+    metrics = exported(place, stages, place / "binact" / "out")
+    assert metrics["stage"] == "binact"
+    assert {found["bits"] for found in metrics["formats"].values()} == {32}
+    assert "weights of a network of stage binact are real" in capsys.readouterr().out
+    x = deployed.images()
+    assert deployed.same(network(x), burn.load(place / "binact" / "out")(x))
+
+
+def test_without_openvino_the_packed_file_alone_is_written_and_a_line_says_so(
+    place, binary, capsys, monkeypatch
+):
+    find = importlib.util.find_spec
+    missing = lambda name, *more: None if name == "openvino" else find(name, *more)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", missing)
+    metrics = exported(place, place / "binary" / "net", place / "bare")
+    assert set(metrics["formats"]) == {"packed"}
+    assert list((place / "bare" / "runtimes").iterdir()) == []
+    said = [line for line in capsys.readouterr().out.splitlines() if "OpenVINO" in line]
+    assert len(said) == 1 and "pip install '.[export]'" in said[0]
+
+
+def test_without_data_nothing_is_compared(place, binary):
+    metrics = exported(place, place / "binary" / "net", place / "alone", data=False)
+    assert set(metrics["formats"]["openvino"]) == {"bits", "bytes"} and "images" not in metrics
+
+
+def test_labels_of_several_classes_have_no_vote(place, binary):
+    network, _, _ = binary
+    images = Images(place / "data", 32, 0)
+    images.train.labels = torch.nn.functional.one_hot(images.train.labels).to(torch.uint8)
+    known, _ = images.seen_by(network)
+    assert set(images.compare(known, known)) == {"difference", "apart"}
+
+
+def test_times_are_measured_of_all_runtimes_in_turns():
+    order = []
+    runtimes = {name: lambda x, name=name: order.append(name) for name in "ab"}
+    found = interleaved(runtimes, None, 0)
+    assert set(found) == {"a", "b"} and all(len(times) >= 5 for times in found.values())
+    turns = "".join(order[2:])
+    assert turns.index("b") < turns.rindex("a"), "not one after the other is done"
+
+
+def test_latency_measures_each_network_once(place, binary, tmp_path, monkeypatch):
+    monkeypatch.setattr("burn.latency.settings", lambda facts, folder: [
+        ({"pixels": facts["pixels"], "exported": True}, burn.load(folder))
+    ])  # fmt: skip
+    monkeypatch.setattr("burn.latency.CHUNK", 0.0)
+    monkeypatch.setattr("burn.latency.LEAST", 2)
+    _, out, _ = binary
+    for method in ("burn", "s2bnn"):
+        folder = tmp_path / "export" / method / "seed0"
+        shutil.copytree(out, folder)
+        write_json(
+            folder / "metrics.json",
+            json.loads((out / "metrics.json").read_text()) | {"method": method},
+        )
+    latency(exports(tmp_path, ["burn", "s2bnn", "gone"], 0), tmp_path / "latency.json", 0)
+    found = json.loads((tmp_path / "latency.json").read_text())
+    assert all(row["methods"] == ["burn", "s2bnn"] for row in found["rows"])
+    runtimes = {row["runtime"] for row in found["rows"]}
+    assert runtimes == {"torch", "OpenVINO fp32", "OpenVINO int8", "OpenVINO 1 bit"}
+    assert {row["batch"] for row in found["rows"]} == {1, 32}
+    assert all(0 < row["low"] <= row["median"] <= row["high"] for row in found["rows"])
+    assert found["machine"]["processor"] and found["machine"]["threads"] >= 1
+
+
+def test_latency_without_an_export_is_one_line(tmp_path, capsys):
+    assert cli.call("latency", "--results", tmp_path) == 2
+    assert "found no exported network" in cli.error_of(capsys)
