@@ -40,7 +40,7 @@ lint: $(SETUP)  ## check style and format
 
 lock: $(BIN)/uv  ## write requirements.lock after a change of pyproject.toml (newest: ARGS=--upgrade)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra test --generate-hashes \
-		--no-annotate --custom-compile-command "make lock" -o requirements.lock pyproject.toml $(ARGS)
+		--extra export --no-annotate --custom-compile-command "make lock" -o requirements.lock pyproject.toml $(ARGS)
 
 # UV would rather install into an environment that is active: hence --python. Compiled once, here, torch
 # and torchvision take half as long to import, which every step of a run does.

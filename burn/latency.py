@@ -95,7 +95,7 @@ def measured(network, precision: str, pixels: int, seconds: float):
                 runtimes = {"torch": network}
                 runtimes |= {name: Compiled(model, threads) for name, model in models.items()}
                 for name, times in interleaved(runtimes, images, seconds).items():
-                    low, _, high = statistics.quantiles(times, n=4)
+                    low, _, high = statistics.quantiles(times, n=4, method="inclusive")
                     row = {"median": statistics.median(times), "low": low, "high": high}
                     row = {key: float(f"{1000 * value:.4g}") for key, value in row.items()}
                     row |= {"runtime": name, "runs": len(times)}
@@ -141,8 +141,8 @@ def interleaved(runtimes: dict, images, seconds: float) -> dict[str, list[float]
         while rounds < LEAST or time.perf_counter() - start < seconds:
             rounds += 1
             for name, run in runtimes.items():
-                turn = [timed(run)]
-                while sum(turn) < CHUNK:
+                turn, over = [timed(run)], time.perf_counter() + CHUNK
+                while turn[0] < CHUNK and time.perf_counter() < over:
                     turn.append(timed(run))
                 times[name] += turn[1:] or turn
     return times

@@ -21,6 +21,7 @@ import burn
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NEEDED = [Requirement(line) for line in PROJECT["dependencies"]]
+EXPORTED = [Requirement(line) for line in PROJECT["optional-dependencies"]["export"]]
 TESTED = [Requirement(line) for line in PROJECT["optional-dependencies"]["test"]]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 
@@ -44,7 +45,7 @@ def names(requirements: list[Requirement]) -> set[str]:
 def test_every_dependency_is_locked_once_within_its_range(python, system):
     here = {"python_version": python, "python_full_version": f"{python}.1", "sys_platform": system}
     rows = [r for r, _ in locked() if r.marker is None or r.marker.evaluate(here)]
-    for dependency in NEEDED + TESTED:
+    for dependency in NEEDED + EXPORTED + TESTED:
         found = [r for r in rows if canonicalize_name(r.name) == canonicalize_name(dependency.name)]
         assert len(found) == 1, dependency
         assert dependency.specifier.contains(pinned(found[0])), found[0]
@@ -102,7 +103,11 @@ def imported(folder: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("folder", "declared"),
-    [("burn", NEEDED), ("tests", NEEDED + TESTED), ("benchmarks", NEEDED + TESTED)],
+    [
+        ("burn", NEEDED + EXPORTED),
+        ("tests", NEEDED + EXPORTED + TESTED),
+        ("benchmarks", NEEDED + TESTED),
+    ],
 )
 def test_what_is_imported_is_declared(folder, declared):
     own = {"burn"} | {path.stem for path in (ROOT / folder).glob("*.py")}
