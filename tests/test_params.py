@@ -19,7 +19,7 @@ FILE = graphs.ROOT / "params.yaml"
 BASE = plain(load(FILE))
 PRESETS = sorted((graphs.ROOT / "presets").glob("*.yaml"))
 DATASETS = "imagenet, places205, voc07, cifar10, cifar100, cub200, birdsnap"
-RECIPE = "train, augment, temperature, outputs, hidden, target, target_lr, similarity, balance"
+RECIPE = "train, augment, student, temperature, outputs, hidden, norm, target, target_lr, view, similarity"
 STANDALONE, BURN = "methods.standalone.", "methods.distilled.burn."
 UNTRAINED = {"file": "random", "epochs": {}}
 
@@ -103,6 +103,11 @@ REFUSED = [
     (BURN + "recipe.train", {"lr": -1}, BURN + "recipe.train.lr", "-1", "greater than 0"),
     (BURN + "recipe.train", 5, BURN + "recipe.train", "5", "a valid dictionary"),
     (BURN + "recipe.augment", {"crop": [1, 0]}, BURN + "recipe.augment.crop", "[1, 0]", "rising"),
+    (BURN + "recipe.student", {"necc": True}, BURN + "recipe.student.necc", "unknown key", "arch, width, stem, gradient, latent, neck"),
+    (BURN + "recipe.student", {"latent": "zero"}, BURN + "recipe.student.latent", "'zero'", "'kaiming' or 'small'"),
+    (BURN + "recipe.student", {"arch": "resnet18"}, BURN + "recipe.student.arch", "'resnet18'", "'reactnet'"),
+    (BURN + "recipe.student", {"width": 0}, BURN + "recipe.student.width", "0", "greater than 0"),
+    ("train.schedule", "step", "train.schedule", "'step'", "'cosine' or 'linear'"),
     (STANDALONE + "mocov2_tuned.recipe.queue", 50, STANDALONE + "mocov2_tuned.recipe.queue", "50",
      "at least the 64 images"),
     (STANDALONE + "swav.recipe", {"queue": 90, "train": {"batch": 99}},

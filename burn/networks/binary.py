@@ -204,7 +204,8 @@ class BinaryConv2d(nn.Module):
     def _prepared(self, how: Plan, dtype: torch.dtype) -> Tensor:
         """The effective weight as `how` takes it, or the one made before, where that still holds."""
         kept = self._kept_weights()
-        key = (self, self.weight._version, self.precision, how, dtype, torch.is_grad_enabled())
+        graph = torch.is_grad_enabled() and self.weight.requires_grad
+        key = (self, self.weight._version, self.precision, how, dtype, graph)
         if kept is not None and key in kept:
             return kept[key]
         # What is kept in eval mode may serve outside of inference mode, too.

@@ -18,7 +18,10 @@ def trained(networks: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         folders = {stage: networks / stage for stage in STAGES}
     else:
         folders = {read_json(networks / METRICS, stage=str)["stage"]: networks}
-    known = {stage: (folder, read_json(folder / METRICS, epochs=int)) for stage, folder in folders.items()}
+    known = {
+        stage: (folder, read_json(folder / METRICS, epochs=int))
+        for stage, folder in folders.items()
+    }
     return {
         stage: (folder, facts)
         for stage, (folder, facts) in known.items()
