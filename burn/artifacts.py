@@ -33,6 +33,8 @@ from burn.experiment.reads import text
 from burn.places import CURVE, KNOWN, LOG, METRICS, PROVENANCE
 
 PATIENCE = 2.0  # seconds: a process that was just killed may take a moment to let go
+_holding: list = []
+HELD = "BURN_RUN"  # in the environment: the run folder that the engine holds, for its steps
 
 
 class Work:
@@ -88,7 +90,7 @@ def artifact(
         return
     _check_free(out, step, [*inputs, *kept])
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(out):
+    with _run_of(out), _locked(out):
         seal = partial / "identity.json"
         if partial.exists() and not (seal.exists() and seal.read_text() == identity):
             shutil.rmtree(partial)
@@ -131,6 +133,38 @@ def _check_free(out: Path, step: str, read: list) -> None:
             f"--out: found {out}, {found}; expected a new or empty folder, or one that this step "
             f"({step}) has made"
         )
+
+
+def hold_run(results: Path, shared: bool = False):
+    """Hold the run folder `results`: an engine, alone, until its process ends; or, `shared`, a step
+    of an engine that holds nothing (DVC), until the file that is returned is closed.
+
+    Raises UserError if somebody else is at work in it.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    file = open(results / ".run.lock", "a")
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise UserError(
+            f"{results}: another Snakemake or DVC is at work in it; wait for it or stop it"
+        ) from None
+    if not shared:
+        os.environ[HELD] = str(results.resolve())
+        _holding.append(file)  # a file that nobody knows is closed
+    return file
+
+
+@contextmanager
+def _run_of(out: Path):
+    """Share the run that `out` lies in, unless the engine that called this step holds it."""
+    run = Path(*out.parts[:2])
+    if out.parts[0] != "results" or os.environ.get(HELD) == str(run.resolve()):
+        yield
+        return
+    with hold_run(run, shared=True):
+        yield
 
 
 @contextmanager

@@ -73,15 +73,31 @@ THREADS = experiment.machine.threads
 
 
 onstart:  # never in a dry run: another run may be reading the file
+    try:
+        burn.artifacts.hold_run(Path(RESULTS))
+    except UserError as error:
+        stop(error)
     if experiment != base:
         write_params(experiment, PARAMS)
 
 
-# One slot of the profile's `gpu`, so that two steps never share the GPUs.
-GPU = int(
+# bash would die of SIGTERM at once, and a cluster then ends the step before it has saved.
+shell.prefix("set -euo pipefail; trap : TERM; ")
+
+# One slot of the profile's `device`, so that two steps on this machine never share the GPUs.
+DEVICE = int(
     experiment.machine.device.startswith("cuda")
     or (experiment.machine.device == "auto" and Path("/dev/nvidiactl").exists())
 )
+# What steps ask of a cluster: GPUs, memory in MB, minutes. On one machine none of it counts.
+# `machine.device: cpu` asks for no GPU; processes that decode images take a GB each.
+GPUS = 0 if experiment.machine.device == "cpu" else max(1, experiment.machine.gpus)
+STREAMED = not experiment.data.sets[experiment.pretrain_on].pack
+MEMORY = 4000 + 1000 * experiment.machine.workers * STREAMED
+ASKED = {
+    "train": {"gpu": GPUS, "mem_mb": MEMORY * max(1, experiment.machine.gpus), "runtime": 1440},
+    "evaluate": {"gpu": min(1, GPUS), "mem_mb": MEMORY, "runtime": 60},
+}
 
 
 def one_of(names):

@@ -48,9 +48,12 @@ rule evaluate:
         networks=lambda w: examined(w.method, w.seed),
     log:
         "<results>/logs/evaluate/{protocol}-{method}-seed{seed}.log",
+    group: "evaluate-{method}-seed{seed}"
     threads: THREADS
     resources:
-        gpu=GPU,
+        device=DEVICE,
+        turn=1,
+        **ASKED["evaluate"],
     shell:
         "python -m burn evaluate --params {PARAMS} --protocol {RESULTS}/protocols/{wildcards.protocol}"
         " --networks {params.networks} --seed {wildcards.seed}"

@@ -54,7 +54,8 @@ rule pretrain:
     priority: 20
     threads: THREADS
     resources:
-        gpu=GPU,
+        device=DEVICE,
+        **ASKED["train"],
     shell:
         "python -m burn pretrain --params {PARAMS} --method {wildcards.method} --stage {wildcards.stage}"
         " --seed {wildcards.seed} --code {input.code} --data {DATA} {params.folders}"

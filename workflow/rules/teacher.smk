@@ -15,7 +15,8 @@ rule teacher:
     priority: 30
     threads: THREADS
     resources:
-        gpu=GPU,
+        device=DEVICE,
+        **ASKED["train"],
     shell:
         "python -m burn teacher --params {PARAMS} --seed {wildcards.seed}"
         " --code {input.code} --data {DATA}"
