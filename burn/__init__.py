@@ -7,7 +7,7 @@ def load(path, precision=None):
     """The feature extractor in an artifact folder, or in a released checkpoint (burn.released.read).
 
     Args:
-        path: a folder with metrics.json and weights.safetensors, or a file of BURN, S2-BNN, MoCo v2.
+        path: a folder that a training step left, or export; or a file of BURN, S2-BNN, MoCo v2.
         precision: "real", "binact" or "binary", of a binary network. None: the folder's own; of a
             file `binary`. A file of stage 1 (binary activations, real weights) does not say that
             it is one: load it with "binact".

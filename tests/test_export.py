@@ -1,11 +1,14 @@
 """`python -m burn export`: the last network of a method in files, each as good as the network."""
 
+import ast
 import importlib.util
 import json
+import re
 import shutil
 
 import cli
 import deployed
+import graphs
 import pytest
 import torch
 from pixels import gaussian_data
@@ -178,6 +181,21 @@ def test_labels_of_several_classes_have_no_vote(place, binary):
     images.train.labels = torch.nn.functional.one_hot(images.train.labels).to(torch.uint8)
     known, _ = images.seen_by(network)
     assert set(images.compare(known, known)) == {"difference", "apart"}
+
+
+@pytest.mark.parametrize("runs", ["torch", "OpenVINO"])
+def test_the_lines_of_the_docs_run_as_they_stand(binary, runs, tmp_path, monkeypatch):
+    network, out, _ = binary
+    text = (graphs.ROOT / "docs" / "deployment.md").read_text()
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", text, re.S)
+                if ("openvino" in b) == (runs == "OpenVINO")]  # fmt: skip
+    assert len(ast.parse(block).body) == 3
+    shutil.copytree(out, tmp_path / "results/default/export/burn/seed0")
+    monkeypatch.chdir(tmp_path)
+    said = {}
+    exec(block, said)
+    found = torch.as_tensor(said["features"])
+    torch.testing.assert_close(found, network(torch.zeros(1, 3, 32, 32)), rtol=1e-4, atol=1e-4)
 
 
 def test_times_are_measured_of_all_runtimes_in_turns():
