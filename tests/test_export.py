@@ -183,6 +183,22 @@ def test_labels_of_several_classes_have_no_vote(place, binary):
     assert set(images.compare(known, known)) == {"difference", "apart"}
 
 
+def test_released_weights_are_exported_too(place, file, tmp_path):
+    words = ["import-checkpoint", "--input", file("stage"), "--out", tmp_path / "released"]
+    assert cli.call(*words) == 0
+    metrics = exported(place, tmp_path / "released", tmp_path / "out", data=False)
+    assert metrics["precision"] == "binary" and metrics["formats"]["openvino"]["bits"] == 1
+    x = deployed.images()
+    assert deployed.same(burn.load(file("stage"))(x), burn.load(tmp_path / "out")(x))
+
+
+def test_a_folder_without_a_network_is_one_line(place, tmp_path, capsys):
+    words = ["export", "--params", place / "params.yaml", "--networks", tmp_path / "gone"]
+    assert cli.call(*words, "--out", tmp_path / "out") == 2
+    assert "gone/metrics.json: no such file" in cli.error_of(capsys)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("runs", ["torch", "OpenVINO"])
 def test_the_lines_of_the_docs_run_as_they_stand(binary, runs, tmp_path, monkeypatch):
     network, out, _ = binary
