@@ -8,12 +8,8 @@ TENSORS, INDEX = "data.safetensors", "index.json"  # of prepare
 PROTOCOL, CODE, PREDICTIONS = "protocol.json", "task.py", "predictions.npz"  # of protocol, evaluate
 
 # Of export: the network in as few bytes as it has, and a folder of what other programs read.
-PACKED, RUNTIMES, GRAPH, GRAPH_INT8 = (
-    "network.safetensors",
-    "runtimes",
-    "network.xml",
-    "network-int8.xml",
-)
+PACKED, RUNTIMES = "network.safetensors", "runtimes"
+GRAPH, GRAPH_INT8, QONNX = "network.xml", "network-int8.xml", "network.onnx"
 
 TEACHER = "teacher"  # its row in every table
 
