@@ -109,8 +109,8 @@ def test_two_runs_write_the_same_bytes(results, drawn):
 
     first, second = files(out), files(other)
     assert {"report.md", "metrics.json", "figures/linear.pdf", "figures/linear.png"} <= set(first)
-    # pages, numbers; figures (linear, cost, curves); tables (linear, transfer, stages, cost, differences)
-    assert len(first) == 2 + 3 + 3 * 2 + 3 * 4 + 1
+    # pages, numbers; figures (linear, cost, curves); tables (linear, transfer, stages, cost, differences, terms)
+    assert len(first) == 2 + 3 + 3 * 2 + 3 * 6
     assert {k for k in first if first[k] != second.get(k)} == set() and len(first) == len(second)
 
 
