@@ -1,93 +1,95 @@
-"""Images per second and peak memory of the training step, part by part.
+"""BURN's training step against a plain transcription of it and the machine's own matrix products.
 
-    python benchmarks/training.py [--sizes 32 64 224] [--batch 64] [--threads 2] [--steps 5]
+    python benchmarks/training.py [--sizes 32 64 224] [--threads 2] [--rounds 7] [--against FOLDER]
 
-Full-width ReActNet-A, ResNet-50 teacher. Each case runs in a process of its own (peak memory is a
-process's); "images" are pairs of views. `plain` is benchmarks/plain.py, the same step in
-straightforward PyTorch with PyTorch's own defaults: read the ratio, the machine's speed cancels out.
+Full-width ReActNet-A in the fully binary stage, ResNet-50 teacher; "pairs" are pairs of views.
+
+    plain    benchmarks/plain.py: the same step in straightforward PyTorch, PyTorch's own defaults
+    ours     burn.training.fit's objective and optimiser
+    before   the same out of another checkout of this project (--against)
+
+Each case lives in a process of its own (peak memory is a process's). They take turns, a step each, so
+the drift of the machine cancels in the ratios, which are medians of the rounds' ratios. `of the matmul
+rate` is what plain's multiplications and additions (2 for each tap, those on padding included) would
+take at the rate of one large matrix product, as a share of what the step takes.
 """
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-CASES = ("plain fp32", "step fp32", "step bf16", "student fp32", "student bf16",
-         "teacher fp32", "teacher bf16", "augment fp32")  # fmt: skip
+BATCH = {32: 64, 64: 64, 224: 16}
 
 
-def measure(case: str, size: int, batch: int, threads: int, steps: int) -> dict:
+# -- a case, in a process of its own -------------------------------------------------------------------
+
+
+def serve(case: str, precision: str, size: int, batch: int, threads: int) -> None:
+    """Make a step and tell its seconds for each line read; peak memory in GiB comes last."""
     import torch
 
-    from burn.experiment.schema import Augment, Machine
-    from burn.machine import setup
-
-    part, precision = case.split()
-    torch.manual_seed(0)
-    if part == "plain":  # nothing of ours: neither memory format nor allocator settings
-        from plain import Step
-
-        torch.set_num_threads(threads)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        views = [torch.randn(batch, 3, size, size, device=device) for _ in range(2)]
-        once = Step(device)
-        return timed(lambda: once(views), batch, steps, device)
-    device = setup(Machine(threads=threads))
-    views = [
-        torch.randn(batch, 3, size, size, device=device).contiguous(
-            memory_format=torch.channels_last
-        )
-        for _ in range(2)
-    ]
-    if part == "augment":
-        from burn.images.augment import TwoViews
-
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, device=device)
-        two = TwoViews(Augment(size=size))
-        return timed(lambda: two(images, generator), batch, steps, device)
-    return timed(_ours(part, precision, views, device), batch, steps, device)
-
-
-def timed(run, batch: int, steps: int, device) -> dict:
-    """Median images per second and peak memory in GiB of `run()`, after one call to warm up."""
-    import torch
-
-    run()
-    seconds = []
-    for _ in range(steps):
+    step, device = (plain if case == "plain" else ours)(precision, size, batch, threads)
+    print(json.dumps(_flops(step) if case == "plain" else step()), flush=True)
+    for _ in sys.stdin:
         began = time.perf_counter()
-        run()
+        step()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
+        print(time.perf_counter() - began, flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / 2**30
-    return {"rate": batch / statistics.median(seconds), "peak": peak}
+    print(peak, flush=True)
 
 
-def _ours(part: str, precision: str, views, device):
+def _flops(step) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
+
+
+def plain(precision: str, size: int, batch: int, threads: int):
+    """Nothing of ours: neither memory format nor allocator settings."""
     import torch
-    from torch import nn
+    from plain import Step
 
-    from burn.experiment.schema import Train
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    views = [torch.randn(batch, 3, size, size, device=device) for _ in range(2)]
+    update = Step(device)
+
+    def step():
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            return update(views)
+
+    return step, device
+
+
+def ours(precision: str, size: int, batch: int, threads: int):
+    import torch
+
+    from burn.experiment.schema import Machine, Train
+    from burn.machine import setup
     from burn.methods.burn import Method, Recipe
     from burn.networks import build
-    from burn.networks.arithmetic import autocast, in_force
+    from burn.networks.arithmetic import autocast
     from burn.training.fit import Objective, optimiser
     from burn.training.method import Context
 
-    precision = in_force(precision, device)
+    torch.manual_seed(0)
+    device = setup(Machine(threads=threads))
     low = torch.bfloat16 if precision == "bf16" else torch.float32
-    h = (
-        build.network({"arch": "resnet50"})
-        .fold()
-        .to(device, low, memory_format=torch.channels_last)
-    )
+    h = build.network({"arch": "resnet50"}).fold()
+    h = h.to(device, low, memory_format=torch.channels_last)
 
     class Teacher:
         dim = 2048
@@ -97,61 +99,116 @@ def _ours(part: str, precision: str, views, device):
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
                 return h(x.to(low)).float()
 
-    if part == "teacher":
-        return lambda: [Teacher.features(v) for v in views]
-    network = build.network({"arch": "reactnet"}).at("binary")
-    if part == "student":
-        method = Method(Recipe(), Context(network, Teacher, 1000, 100))
-        method.networks = nn.ModuleDict({"network": network})
-        network.to(device, memory_format=torch.channels_last)
-    else:
-        method = Method(Recipe(), Context(network, Teacher, 1000, 100))
-        Objective(method).to(device, memory_format=torch.channels_last).train()
+    method = Method(
+        Recipe(), Context(build.network({"arch": "reactnet"}).at("binary"), Teacher, 1000, 100)
+    )
+    objective = Objective(method).to(device, memory_format=torch.channels_last).train()
     optimizer = optimiser(method, Train(precision=precision))
+    views = [
+        torch.randn(batch, 3, size, size, device=device).contiguous(
+            memory_format=torch.channels_last
+        )
+        for _ in range(2)
+    ]
 
-    def update():
+    def step():
         with autocast(device, precision):
-            if part == "student":
-                loss = sum(network(v).float().square().mean() for v in views)
-            else:
-                loss = method.step(views, None, 0).loss
+            loss = objective(views, None, 0)[0]
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach())
 
-    return update
+    return step, device
+
+
+# -- taking turns --------------------------------------------------------------------------------------
+
+
+class Case:
+    """A process that makes a step whenever it is asked."""
+
+    def __init__(self, arguments: list, folder: Path):
+        paths = os.pathsep.join([str(folder), str(Path(__file__).parent)])
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--serve", *map(str, arguments)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths},
+        )  # fmt: skip
+        self.first = json.loads(self.process.stdout.readline())
+        self.seconds: list[float] = []
+
+    def step(self) -> None:
+        print(file=self.process.stdin, flush=True)
+        self.seconds.append(float(self.process.stdout.readline()))
+
+    def end(self) -> float:
+        self.process.stdin.close()
+        return float(self.process.stdout.readline())
 
 
 def main() -> None:
-    top = argparse.ArgumentParser(description=__doc__)
-    top.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 224])
-    top.add_argument("--batch", type=int, default=64)
-    top.add_argument("--threads", type=int, default=2)
-    top.add_argument("--steps", type=int, default=5)
-    top.add_argument("--cases", nargs="+", default=CASES)
-    top.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    args = top.parse_args()
-    if args.one:
-        case, size = args.one
-        print(json.dumps(measure(case, int(size), args.batch, args.threads, args.steps)))
-        return
-    print(f"batch {args.batch}, {args.threads} threads; images are pairs of views\n")
-    print(
-        "| case | pixels | images/s | against plain | peak GiB |\n| :-- | --: | --: | --: | --: |"
+    top = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    top.add_argument("--sizes", type=int, nargs="+", default=list(BATCH))
+    top.add_argument("--threads", type=int, default=2)
+    top.add_argument("--rounds", type=int, default=7)
+    top.add_argument("--against", type=Path, help="another checkout of this project")
+    top.add_argument("--serve", nargs=5, help=argparse.SUPPRESS)
+    args = top.parse_args()
+    if args.serve:
+        case, precision, *numbers = args.serve
+        serve(case, precision, *map(int, numbers))
+        return
+
+    import torch
+    from machine_facts import describe, matmul_rate
+
+    from burn.networks.arithmetic import multiplies_bf16
+
+    torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precisions = ["fp32"] + (["bf16"] if multiplies_bf16(device) else [])
+    print(f"{describe()}; {args.threads} threads")
+    floor = {}
+    for precision in precisions:
+        floor[precision] = matmul_rate(
+            getattr(torch, {"fp32": "float32", "bf16": "bfloat16"}[precision]), device
+        )
+        print(f"matrix product, {precision}: {floor[precision] / 1e9:.0f} GFLOP/s")
+    print(
+        "\n| pixels | batch | precision | case | pairs/s | against plain | of the matmul rate | peak GiB |"
+    )
+    print("| --: | --: | :-- | :-- | --: | --: | --: | --: |")
     for size in args.sizes:
-        batch = args.batch if size < 200 else min(args.batch, 16)
-        plain = None
-        for case in args.cases:
-            command = [sys.executable, __file__, "--one", case, str(size), "--batch", str(batch),
-                       "--threads", str(args.threads), "--steps", str(args.steps)]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found = json.loads(done.stdout.splitlines()[-1])
-            if case.startswith("plain"):
-                plain = found["rate"]
-            ratio = f"{found['rate'] / plain:.2f}" if plain and "step" in case else ""
-            print(f"| {case} | {size} | {found['rate']:.1f} | {ratio} | {found['peak']:.2f} |",
-                  flush=True)  # fmt: skip
+        for precision in precisions:
+            measure(size, precision, floor[precision], args)
+
+
+def measure(size: int, precision: str, floor: float, args) -> None:
+    batch = BATCH.get(size, 64)
+    here = Path(__file__).resolve().parent.parent
+    folders = {"plain": here} | ({"before": args.against} if args.against else {}) | {"ours": here}
+    cases = {
+        name: Case([name, precision, size, batch, args.threads], folder)
+        for name, folder in folders.items()
+    }
+    for case in cases.values():
+        case.step()  # to warm up
+        case.seconds.clear()
+    for _ in range(args.rounds):
+        for case in cases.values():
+            case.step()
+    least = cases["plain"].first / floor
+    for name, case in cases.items():
+        ratios = [a / b for a, b in zip(cases["plain"].seconds, case.seconds, strict=True)]
+        seconds = statistics.median(case.seconds)
+        low, high = min(ratios), max(ratios)
+        print(
+            f"| {size} | {batch} | {precision} | {name} | {batch / seconds:.1f} | "
+            f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f}) | {least / seconds:.0%} | {case.end():.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -4,9 +4,16 @@ Every step takes its inputs as explicit paths and writes one artifact folder, `-
 one line and exit code 2; `--debug` shows the traceback.
 """
 
+import sys
+
+if __name__ == "__main__":  # before anything is imported that takes time
+    from burn import warm
+
+    if warm.wanted() and (code := warm.run()) is not None:
+        sys.exit(code)
+
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from burn.errors import UserError

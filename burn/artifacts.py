@@ -16,6 +16,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -26,6 +27,8 @@ from burn import __version__
 from burn.errors import UserError
 from burn.experiment.reads import text
 from burn.places import CURVE, LOG, METRICS, PROVENANCE
+
+PATIENCE = 2.0  # seconds: a process that was just killed may take a moment to let go
 
 
 class Work:
@@ -97,14 +100,21 @@ def _locked(out: Path):
     """One process at a time per artifact; the kernel drops the lock when the process dies."""
     path = out.parent / f".{out.name}.lock"
     with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"{out}: another process is making it; wait for it or stop it"
-            ) from None
+        until = time.monotonic() + PATIENCE
+        while not _lock(file):
+            if time.monotonic() > until:
+                raise UserError(f"{out}: another process is making it; wait for it or stop it")
+            time.sleep(0.05)
         yield
         path.unlink(missing_ok=True)
+
+
+def _lock(file) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
 
 
 def _swap(partial: Path, out: Path) -> None:

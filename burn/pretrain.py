@@ -8,7 +8,7 @@ from burn.artifacts import Work, artifact, read_json
 from burn.errors import UserError
 from burn.experiment.checks import check_section
 from burn.experiment.plugins import load_code
-from burn.experiment.schema import Augment, Machine, Train
+from burn.experiment.schema import STAGES, Augment, Machine, Student, Train
 from burn.places import CHECKPOINT, METRICS, TENSORS, WEIGHTS
 
 
@@ -42,18 +42,19 @@ def _handed_on(init: Path | None, work: Work) -> dict[str, Any]:
     from safetensors.numpy import save_file
 
     save_file({}, work.path(WEIGHTS))
-    return {"epochs": 0, "updates": 0, "images_seen": 0, "collapsed": False}
+    return {"epochs": 0, "updates": 0, "images_seen": 0, "student_passes": 0, "collapsed": False}
 
 
 def _train(settings, stage, seed, code, data, teacher, init, machine, work: Work) -> dict[str, Any]:
     import torch
     from safetensors.torch import save_file
 
-    from burn.images.loader import Loader
+    from burn.images.loader import Loader, mix
     from burn.images.store import open_data
     from burn.machine import setup
     from burn.networks import build
     from burn.networks.arithmetic import in_force
+    from burn.networks.binary import small_latent
     from burn.training.distributed import world
     from burn.training.fit import fit
     from burn.training.frozen import FrozenTeacher
@@ -67,27 +68,36 @@ def _train(settings, stage, seed, code, data, teacher, init, machine, work: Work
     augment = Augment.model_validate(settings["augment"].model_dump() | recipe.augment)
     source = open_data(data)
     small = module.Method.small_views(recipe, augment)
-    loader = Loader(source.split("train"), augment, cfg.batch, module.Method.views, seed,
-                    device, machine.workers, rank, processes, small)  # fmt: skip
+    # Each stage draws batches and views of its own.
+    loader = Loader(source.split("train"), augment, cfg.batch, module.Method.views,
+                    mix(seed, STAGES.index(stage)), device, machine.workers, rank, processes, small)  # fmt: skip
     dtype = torch.bfloat16 if in_force(cfg.precision, device) == "bf16" else torch.float32
     frozen = FrozenTeacher(teacher, device, dtype) if teacher else None
     torch.manual_seed(seed)
-    config = settings["student"].model_dump() | {"neck": module.Method.neck}
-    network = build.network(config).at(stage)
-    steps = settings["epochs"] * loader.steps
+    student = Student.model_validate(settings["student"].model_dump() | recipe.student)
+    network = build.network(student.model_dump(exclude={"latent"})).at(stage)
+    if student.latent == "small":
+        small_latent(network)
+    steps = settings["epochs"] * loader.steps // module.Method.student_passes
+    if settings["epochs"] and not steps:
+        least = -(-module.Method.student_passes // loader.steps)
+        raise UserError(
+            f"epochs.{stage}: found {settings['epochs']}, not one batch; allowed: at least {least}"
+        )
     method = module.Method(recipe, Context(network, frozen, len(source.classes), steps))
     before = build.read_weights(init) if init is not None else {}
     if before:
         _take_over(method.networks, before, init)
     result = {"updates": 0, "images_seen": 0, "collapsed": False}
     if settings["epochs"]:
-        result = fit(method, loader, cfg, settings["epochs"], work)
+        result = fit(method, loader, cfg, steps, work)
         work.path(CHECKPOINT).unlink(missing_ok=True)
     elif method.calibrates:
         _calibrate(method.networks["network"].to(device), loader)
     if rank == 0:
         save_file(build.flatten(method.networks), work.path(WEIGHTS))
     return result | {
+        "student_passes": result["images_seen"] * method.student_passes,
         "epochs": settings["epochs"],
         "network": method.networks["network"].config,
         "train_images": len(source.split("train")),

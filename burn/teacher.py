@@ -72,7 +72,7 @@ def _trained(settings, seed, code, data, device, machine, work: Work):
                     machine.workers, rank, processes, small)  # fmt: skip
     steps = cfg.epochs * loader.steps
     method = module.Method(recipe, Context(network, None, len(source.classes), steps))
-    result = fit(method, loader, cfg.train, cfg.epochs, work)
+    result = fit(method, loader, cfg.train, steps, work)
     work.path(CHECKPOINT).unlink(missing_ok=True)
     return method.networks, result | facts
 

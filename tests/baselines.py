@@ -16,7 +16,7 @@ TINY = {
 
 def make(module, **recipe):
     torch.manual_seed(1)
-    network = build.network({"arch": "reactnet", "width": 0.25, "neck": module.Method.neck})
+    network = build.network({"arch": "reactnet", "width": 0.25, "neck": False})
     recipe = module.Recipe(**TINY[module] | recipe)
     method = module.Method(recipe, Context(network.at("binary"), None, 5, TOTAL))
     method.begin()

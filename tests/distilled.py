@@ -35,7 +35,7 @@ def frozen_teacher(out: Path) -> SimpleNamespace:
 
 def make(module, teacher, **recipe):
     torch.manual_seed(1)
-    network = build.network({"arch": "reactnet", "width": 0.25, "neck": module.Method.neck})
+    network = build.network({"arch": "reactnet", "width": 0.25, "neck": False})
     if module is burn:
         recipe = {"outputs": 20, "hidden": 24, "similarity": "outputs"} | recipe
     context = Context(network.at("binary"), teacher.frozen, 5, TOTAL)

@@ -56,7 +56,8 @@ def evaluation(protocol, method, seed, top1, **changes):
         return Scores("top1", values).entry() | more
 
     common = {"collapsed": False, "train_images": 4000, "stand_in": True}
-    common |= {"updates": 9, "images_seen": 72}
+    spent = {"random": (0, 0, 0), "supervised": (9, 72, 216)}.get(method, (9, 72, 144))
+    common |= dict(zip(("updates", "images_seen", "student_passes"), spent))
     if method == "teacher":
         stages = {"teacher": stage(0, epochs=30, precision="fp", **common)}
     else:

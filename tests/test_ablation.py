@@ -146,12 +146,12 @@ def test_the_preset_has_every_published_bar_and_one_budget():
         bars = [line["method"] for line in csv.DictReader(file) if line["table"] == "ablation"]
     labels = [variant.label for variant in variants.values()]
     assert labels[: len(bars)] == bars == [bar for bar in labels if bar in bars]
-    assert {sum(n for _, n in v.epochs) for v in variants.values()} == {12}
+    assert {sum(n for _, n in v.epochs) for v in variants.values()} == {16}
     assert {v.file for v in variants.values()} == {"burn"}
     stages = {sum(n > 0 for _, n in v.epochs) for v in variants.values()}
     assert stages == {1, 2, 3}
     recipes = [Recipe(**v.recipe) for v in variants.values()]
-    assert {r.target for r in recipes} == {"joint", "frozen", "clustered"}
+    assert {r.target for r in recipes} == {"joint", "frozen"}
     assert {r.similarity for r in recipes} == {"none", "outputs", "features"}
     assert recipes[1].balance[0] == recipes[1].balance[1]
     assert sum(recipes[2].balance) == pytest.approx(sum(recipes[1].balance))  # half-cosine's mean

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from distilled import TOTAL, batch, frozen_teacher, make, moved, snapshot, train
 
+from burn.errors import UserError
 from burn.methods import burn
-from burn.training.losses import balance, burn_loss, kl, sinkhorn
+from burn.training.losses import balance, burn_loss, kl
 
 
 @pytest.fixture(scope="module")
@@ -75,26 +76,59 @@ def test_gradient_of_the_joint_loss_in_every_network(teacher):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_clustered_target_learns_from_clustering_alone(teacher):
-    method, (views, _) = make(burn, teacher, target="clustered"), batch()
-    g = list(method.networks["target"].parameters())
+def test_norm_keeps_every_class_alive_and_lets_the_gradient_into_g(teacher):
+    method, (views, _) = make(burn, teacher, norm=True), batch()
     out = method.step(views, None, 0)
-    whole = torch.autograd.grad(out.loss, g, retain_graph=True)
-    student_terms = out.loss - out.parts["clustering"]
-    # The running error of a sum apart, the student's terms leave no trace in g.
-    left = torch.autograd.grad(student_terms, g, retain_graph=True)
-    assert all(float(x.abs().max()) == 0 for x in left)
-    _, targets = outputs(method, views)
-    scores = [t / t.square().mean(1, keepdim=True).sqrt() for t in targets]
-    p = [s.softmax(1) for s in scores]
-    codes = [sinkhorn(s, epsilon=0.5) for s in scores]
-    swapped = -sum((codes[a] * p[1 - a].log()).sum() for a in (0, 1)) / (2 * len(views[0]))
-    torch.testing.assert_close(out.parts["clustering"], swapped)
-    for a, b in zip(whole, torch.autograd.grad(swapped, g), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    for found in (
+        out.outputs,
+        out.targets,
+    ):  # of one view each: over the batch no class is preferred
+        torch.testing.assert_close(found.mean(0), torch.zeros(20), atol=1e-4, rtol=0)
+        torch.testing.assert_close(found.var(0, correction=0), torch.ones(20), atol=1e-2, rtol=0)
     before = snapshot(method)
     train(method, 1, views)
     assert moved(before, snapshot(method)) == {"network", "classifier", "target"}
+    assert not any(
+        key.startswith("4.") and "weight" in key for key in method.networks["target"].state_dict()
+    )
+
+
+def test_the_same_view_is_what_the_student_is_pulled_to(teacher):
+    method, (views, _) = make(burn, teacher, view="same"), batch()
+    (l1, l2), (g1, g2) = outputs(method, views)
+    expected = burn_loss([l1, l2], [g1, g2], 0.9).total
+    torch.testing.assert_close(method.step(views, None, 0).loss, expected)
+
+
+def test_maps_are_pulled_to_the_teachers_standardised_ones(teacher):
+    strides = [4, 8, 16]
+    plain, method = make(burn, teacher), make(burn, teacher, maps=strides, maps_weight=0.5)
+    views, _ = batch()
+    projections = method.networks["maps"].convolutions
+    distances = []
+    for view in views:
+        theirs = teacher.frozen.network.maps(view)
+        ours = method.networks["network"].maps(view)
+        for s in strides:
+            mean, deviation = (
+                theirs[s].mean((0, 2, 3), True),
+                theirs[s].std((0, 2, 3), False, keepdim=True),
+            )
+            target = (theirs[s] - mean) / (deviation.square() + 1e-5).sqrt()
+            distances.append((projections[str(s)](ours[s]) - target).square().mean())
+    out = method.step(views, None, 0)
+    torch.testing.assert_close(out.parts["maps"], sum(distances) / 3, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(out.loss, plain.step(views, None, 0).loss + 0.5 * out.parts["maps"])
+    before = snapshot(method)
+    train(method, 1, views)
+    assert moved(before, snapshot(method)) == {"network", "classifier", "target", "maps"}
+
+
+def test_a_stride_that_a_network_lacks_is_refused(teacher):
+    with pytest.raises(
+        UserError, match=r"recipe.maps: found 32; allowed: strides of both networks"
+    ):
+        make(burn, teacher, maps=[4, 32])
 
 
 def test_similarity_of_outputs_of_features_or_none(teacher):
@@ -120,12 +154,11 @@ def test_similarity_of_outputs_of_features_or_none(teacher):
     assert set(n) == {"network", "classifier", "target", "projection"}
 
 
-def test_temperature_normalise_and_balance_reach_the_loss(teacher):
+def test_temperature_and_balance_reach_the_loss(teacher):
     views, _ = batch()
-    method = make(burn, teacher, temperature=0.5, normalise=True, balance=[0.2, 0.6])
+    method = make(burn, teacher, temperature=0.5, balance=[0.2, 0.6])
     found = method.step(views, None, TOTAL // 2).loss
     (l1, l2), (g1, g2) = outputs(method, views)
-    l1, l2, g1, g2 = (x / x.square().mean(1, keepdim=True).sqrt() for x in (l1, l2, g1, g2))
     torch.testing.assert_close(found, burn_loss([l1, l2], [g2, g1], 0.4, 0.5).total)
 
 

@@ -41,7 +41,7 @@ def test_unknown_names_are_refused_with_those_there_are(ground, tmp_path, capsys
     assert call(*words) == 2
     error = error_of(capsys)
     assert error.startswith("--method: found 'bern'; allowed: random, supervised, ")
-    assert error.endswith("s2bnn, burn, burn_stable")
+    assert error.endswith("s2bnn, burn_literal, burn_released, burn, burn_dense")
     assert call("prepare", "--params", ground.params, "--dataset", "voc12", "--out", tmp_path) == 2
     error = error_of(capsys)
     assert error.startswith("--dataset: found 'voc12'; allowed: imagenet, places205, voc07, ")
@@ -109,7 +109,7 @@ def test_a_skipped_stage_hands_networks_on_without_torch(ground, tmp_path):
 SICK = """
 from burn.training.method import Method as Base, Recipe as Recipe, Step
 class Method(Base):
-    views, neck = 0, False
+    views, student_passes = 0, 1
     def step(self, views, labels, step):
         x = self.networks["network"].bn.weight
         output = x.sum().expand(8, 4) * 1.0

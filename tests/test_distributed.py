@@ -103,7 +103,7 @@ for module, recipe in (
     network = build.network({"arch": "reactnet", "width": 0.25, "neck": False}).at("binary")
     method = module.Method(recipe, Context(network, None, 5, 3))
     folder = Path(tempfile.mkdtemp())
-    fit(method, loader, Train(batch=8, precision="fp32"), 1, Work(folder / "out", folder, ""))
+    fit(method, loader, Train(batch=8, precision="fp32"), loader.steps, Work(folder / "out", folder, ""))
     state = [p.detach().double().flatten()
              for m in (*method.networks.values(), *method.helpers.values())
              for p in m.state_dict().values()]

@@ -1,4 +1,4 @@
-"""The objectives against NumPy in float64: BURN's, Sinkhorn's; and what tells a collapse."""
+"""The objectives against NumPy in float64: BURN's; and what tells a collapse."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 from formulas import softmax, unit
 
 from burn.training import collapse
-from burn.training.losses import balance, burn_loss, kl, similarity, sinkhorn
+from burn.training.losses import balance, burn_loss, kl, similarity
 
 BALANCES = [0.0, 0.3, 0.7, 0.9, 1.0]
 
@@ -107,42 +107,6 @@ def test_balance_is_the_released_half_cosine():
     assert [balance(t, 2, 0.0, 1.0) for t in range(3)] == pytest.approx([0, 0.5, 1])
 
 
-# -- balanced assignment -------------------------------------------------------------------------
-
-
-def numpy_sinkhorn(scores, epsilon, rounds):
-    """SwAV's algorithm as published: prototypes first, then samples, on the total-normalised Q."""
-    q = np.exp(scores / epsilon).T
-    k, b = q.shape
-    q /= q.sum()
-    for _ in range(rounds):
-        q /= q.sum(1, keepdims=True) * k
-        q /= q.sum(0, keepdims=True) * b
-    return (q * b).T
-
-
-@pytest.mark.parametrize("rounds", [1, 3, 20])
-@pytest.mark.parametrize(("n", "c"), [(24, 6), (5, 20)])
-def test_sinkhorn_is_swavs(n, c, rounds):
-    scores = torch.nn.functional.normalize(torch.randn(n, c, requires_grad=True), dim=1)
-    found = sinkhorn(scores, rounds=rounds)
-    expected = numpy_sinkhorn(scores.detach().double().numpy(), 0.05, rounds)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3, atol=1e-5)
-    assert not found.requires_grad
-    torch.testing.assert_close(found.sum(1), torch.ones(n))
-
-
-def test_sinkhorn_balances_the_columns():
-    scores = torch.rand(64, 8) + torch.linspace(0, 1, 8)  # all prefer the last column
-    columns = sinkhorn(scores, 0.2, 50).sum(0)
-    torch.testing.assert_close(columns, torch.full((8,), 8.0), rtol=1e-3, atol=1e-3)
-    rough = sinkhorn(scores, 0.2).sum(0)
-    assert 0.7 * 8 < rough.min() <= rough.max() < 1.3 * 8
-    torch.testing.assert_close(sinkhorn(torch.ones(6, 3)), torch.full((6, 3), 1 / 3))
-    far = sinkhorn(torch.tensor([[1.0, -1.0]] * 4))  # exp(-40) of the other column
-    torch.testing.assert_close(far, torch.full((4, 2), 0.5), rtol=1e-3, atol=1e-3)
-
-
 # -- collapse ------------------------------------------------------------------------------------
 
 
@@ -186,7 +150,45 @@ def test_information(temperature):
     [(0.5, 0.5, False), (0.09, 3.0, True), (0.9, 0.009, True), (0, 0, True), (0.1, 0.01, False)],
 )
 def test_the_verdict(spread, information, expected):
-    assert collapse.collapsed(spread, information) is expected
+    assert collapse.collapsed(row(spread, information)) is expected
+
+
+def row(spread, information, entropy=1.0, **target):
+    return {
+        "output_spread": spread,
+        "output_information": information,
+        "output_entropy": entropy,
+        **target,
+    }
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "kinds"),
+    [
+        ("various", "various", []),
+        ("constant", "various", ["constant outputs", "no information"]),
+        ("one class", "one class", ["one class for all", "dead target"]),
+        ("flat", "various", ["no information"]),
+        ("various", "one class", ["dead target"]),
+        ("codes", "codes", ["one code per image"]),
+    ],
+)
+def test_each_kind_of_collapse_has_its_own_name(outputs, targets, kinds):
+    z = torch.randn(64, 100)
+    made = {
+        "various": 0.4 * z,
+        "constant": 1e-4 * z + 1,
+        "one class": z + 1000 * torch.eye(100)[3],
+        "flat": 1e-4 * z,
+        "codes": 100 * torch.eye(64, 100) + z,
+    }
+    if outputs == "one class":  # and yet they point in many directions
+        made["one class"][:, :50] += 3000 * torch.randn(64, 50).clamp(max=0)
+    found = {}
+    for prefix, key in (("output", outputs), ("target", targets)):
+        found |= {f"{prefix}_{k}": v for k, v in collapse.measures(made[key], 0.2).items()}
+    assert collapse.kinds(found, batch=64) == kinds
+    assert collapse.collapsed(found) == bool(set(kinds) - {"one code per image"})
 
 
 def test_normalised_outputs_are_judged_by_their_spread():
@@ -194,15 +196,15 @@ def test_normalised_outputs_are_judged_by_their_spread():
     for scale in (0.01, 100):
         found = collapse.measures(torch.nn.functional.normalize(scale * z, dim=1), 0.2)
         assert found["information"] == pytest.approx(1 / (2 * 128 * 0.2**2), 0.1)
-    assert not collapse.collapsed(0.3, 0.005, normalised=True)
-    assert collapse.collapsed(0.09, 0.005, normalised=True)
+    assert not collapse.collapsed(row(0.3, 0.005), normalised=True)
+    assert collapse.collapsed(row(0.09, 0.005), normalised=True)
 
 
 def test_the_verdict_on_outputs():
     def verdict(outputs):
         found = collapse.measures(outputs, 0.2)
         assert set(found) == {"spread", "entropy", "information"}
-        return collapse.collapsed(found["spread"], found["information"])
+        return collapse.collapsed({f"output_{k}": v for k, v in found.items()})
 
     z = torch.randn(64, 30)
     assert not verdict(z)

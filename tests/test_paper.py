@@ -21,7 +21,7 @@ def paper(tmp_path, **changes):
         "data": {"root": str(tmp_path / "raw"), "download": False},
         "train": {"batch": 2, "accumulate": 1, "precision": "auto"},
         "teacher": {"checkpoint": None, "epochs": 0},
-        "methods": {"distilled": {"burn": {"epochs": {"binact": 1}}}},
+        "methods": {"distilled": {"burn": {"epochs": {"binact": 2}}}},
     }
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw = merge(raw, yaml.safe_load((ROOT / "presets" / "paper.yaml").read_text()))

@@ -1,8 +1,8 @@
 """params.yaml: what is refused and how it is said, what steps see of it, and what overlays leave."""
 
+import os
 import subprocess
 import sys
-import time
 
 import graphs
 import pytest
@@ -19,7 +19,7 @@ FILE = graphs.ROOT / "params.yaml"
 BASE = plain(load(FILE))
 PRESETS = sorted((graphs.ROOT / "presets").glob("*.yaml"))
 DATASETS = "imagenet, places205, voc07, cifar10, cifar100, cub200, birdsnap"
-RECIPE = "train, augment, temperature, outputs, hidden, target, target_lr, similarity, balance"
+RECIPE = "train, augment, student, temperature, outputs, hidden, norm, target, target_lr, view, similarity"
 STANDALONE, BURN = "methods.standalone.", "methods.distilled.burn."
 UNTRAINED = {"file": "random", "epochs": {}}
 
@@ -98,11 +98,16 @@ REFUSED = [
     (STANDALONE + "mine", {"file": "s2bnn", "epochs": {"binary": 1}}, STANDALONE + "mine.file",
      "'s2bnn'", "under methods.distilled"),
     (BURN + "recipe.temprature", 1, BURN + "recipe.temprature", "unknown key", RECIPE),
-    (BURN + "recipe.target", "moved", BURN + "recipe.target", "'moved'", "'joint', 'frozen'"),
+    (BURN + "recipe.target", "moved", BURN + "recipe.target", "'moved'", "'joint' or 'frozen'"),
     (BURN + "recipe.train", {"lrr": 1}, BURN + "recipe.train.lrr", "unknown key", "batch, accum"),
     (BURN + "recipe.train", {"lr": -1}, BURN + "recipe.train.lr", "-1", "greater than 0"),
     (BURN + "recipe.train", 5, BURN + "recipe.train", "5", "a valid dictionary"),
     (BURN + "recipe.augment", {"crop": [1, 0]}, BURN + "recipe.augment.crop", "[1, 0]", "rising"),
+    (BURN + "recipe.student", {"necc": True}, BURN + "recipe.student.necc", "unknown key", "arch, width, stem, gradient, latent, neck"),
+    (BURN + "recipe.student", {"latent": "zero"}, BURN + "recipe.student.latent", "'zero'", "'kaiming' or 'small'"),
+    (BURN + "recipe.student", {"arch": "resnet18"}, BURN + "recipe.student.arch", "'resnet18'", "'reactnet'"),
+    (BURN + "recipe.student", {"width": 0}, BURN + "recipe.student.width", "0", "greater than 0"),
+    ("train.schedule", "step", "train.schedule", "'step'", "'cosine' or 'linear'"),
     (STANDALONE + "mocov2_tuned.recipe.queue", 50, STANDALONE + "mocov2_tuned.recipe.queue", "50",
      "at least the 64 images"),
     (STANDALONE + "swav.recipe", {"queue": 90, "train": {"batch": 99}},
@@ -245,9 +250,10 @@ def test_presets_are_valid(preset):
 def test_reading_parameters_imports_no_torch_and_is_quick():
     code = "import sys, burn.__main__, burn.experiment.reading as p; p.load('params.yaml')"
     code += "; print([m for m in ('torch', 'torchvision', 'numpy') if m in sys.modules])"
-    began = time.monotonic()
+    before = os.times()
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=graphs.ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
-    assert time.monotonic() - began < 4  # torch alone takes longer
+    after = os.times()  # seconds of the processor: whatever else runs here
+    assert after.children_user - before.children_user < 2  # torch alone takes longer

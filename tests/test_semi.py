@@ -1,26 +1,31 @@
-"""Semi-supervised fine-tuning: which labels it sees, how it chooses, and that binary stays binary."""
+"""Semi-supervised fine-tuning: its labels, its start, how it chooses, and that binary stays binary."""
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from told import told
 from torch import nn
 
 import burn.networks.binary
 from burn.data import synthetic
 from burn.errors import UserError
+from burn.evaluation.features import features, part
 from burn.evaluation.sgd import SGD
 from burn.images.store import Data, Split
 from burn.networks.binary import BinaryConv2d
 from burn.networks.reactnet import ReActNet
 from burn.networks.resnet import ResNet
-from burn.tasks.semi import Options, Run, batch_of, examine, hold_out, labelled
+from burn.tasks.semi import Options, Run, cross_validation, examine, labelled, probe
 
 CPU = torch.device("cpu")
 CLASSES, SIZE = 3, 16
-QUICK = {"fraction": 0.5, "lr": [0.05, 0.005], "head": [1.0], "epochs": 2, "milestones": [1]}
+QUICK = {"fraction": 0.5, "lr": [0.05, 0.005], "head": [1.0], "folds": 2, "updates": 4}
 
 
 def drawn(train=60, test=30) -> Data:
@@ -64,7 +69,7 @@ def run(data, net=None, seed=0, **options):
 
 def test_the_released_recipe_is_the_default():
     o = Options()
-    assert (o.epochs, o.batch, o.milestones, o.factor) == (20, 256, [12, 16], 0.2)
+    assert (o.batch, o.milestones, o.factor) == (256, [12 / 20, 16 / 20], 0.2)  # of its 20 epochs
     assert (o.lr, o.head, o.weight_decay) == ([0.1, 0.01, 0.001], [1, 10, 100], 0)
 
 
@@ -81,17 +86,93 @@ def test_the_labelled_part_is_balanced_drawn_by_the_seed_and_nested():
     assert len(labelled(labels[labels < 1], 1.0, 0)) == 500
 
 
-def test_what_is_held_out_is_of_the_labelled_part_in_every_class():
+@pytest.mark.parametrize("folds", [2, 3])
+def test_folds_hold_each_image_out_once_unless_its_class_has_no_other(folds):
     labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 0, 1])
-    rows = torch.tensor([0, 1, 2, 3, 4, 6, 7, 8, 10])
-    fit, held = hold_out(labels, rows, 0.3)
-    assert sorted([*fit.tolist(), *held.tolist()]) == rows.tolist()
-    assert labels[held].bincount(minlength=3).tolist() == [2, 1, 0]
-    assert labels[fit].bincount().tolist() == [4, 1, 1]  # the only one of its class is trained on
+    rows = torch.tensor([0, 1, 2, 3, 4, 6, 7, 8, 10])  # six of class 0, two of 1, one of 2
+    pairs = cross_validation(labels, rows, folds)
+    assert len(pairs) == folds
+    held = [image for _, own in pairs for image in own.tolist()]
+    assert sorted(held) == [0, 1, 2, 3, 4, 6, 7, 10]
+    for fit, own in pairs:
+        assert sorted([*fit.tolist(), *own.tolist()]) == rows.tolist()
+        assert labels[fit].unique().tolist() == [0, 1, 2]  # no class is unseen
+        assert labels[own].bincount(minlength=3)[0] == 6 / folds
+    assert cross_validation(labels, torch.tensor([0, 6, 8]), folds) == []
 
 
-def test_batches_leave_few_images_out():
-    assert [batch_of(n, 256) for n in (40, 256, 257, 1000)] == [40, 256, 128, 250]
+# -- the probe it starts from ----------------------------------------------------------------------
+
+
+def of_classes(*known, count=40):
+    """(features of means and scales far from 0 and 1, labels)."""
+    rng = np.random.default_rng(0)
+    y = np.resize(known, count)
+    x = (rng.normal(size=(count, 6)) + 0.5 * y[:, None]) * [0.01, 1, 5, 1, 20, 0.3] + [
+        9,
+        0,
+        1,
+        -4,
+        50,
+        0,
+    ]
+    return x, y
+
+
+def scikit(x, y):
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500)).fit(x, y)
+
+
+def predicted(head, x):
+    return head(torch.from_numpy(x).float()).detach().double()
+
+
+@pytest.mark.parametrize("known", [(0, 1, 2), (0, 1)])
+def test_the_probe_predicts_as_scikit_learn_does(known):
+    x, y = of_classes(*known)
+    new = of_classes(*known, count=100)[0][40:]
+    head = probe(torch.from_numpy(x).float(), torch.from_numpy(y), len(known))
+    found = predicted(head, new).softmax(1).numpy()
+    np.testing.assert_allclose(found, scikit(x, y).predict_proba(new), atol=1e-3)
+    assert found.max() > 0.6  # and says something
+
+
+@pytest.mark.parametrize("known", [(0, 2, 3), (1, 3), (2,)])
+def test_a_class_without_an_image_leaves_the_others_as_they_are(known):
+    x, y = of_classes(*known)
+    head = probe(torch.from_numpy(x).float(), torch.from_numpy(y), 4)
+    assert head.weight.shape == (4, 6) and head.bias.isfinite().all()
+    if len(known) == 1:
+        return
+    new = np.concatenate([of_classes(*known, count=100)[0], 30 * x])
+    scores = predicted(head, new)
+    found = scores[:, list(known)].softmax(1).numpy()
+    np.testing.assert_allclose(found, scikit(x, y).predict_proba(new), atol=2e-3)
+    assert set(scores.argmax(1).tolist()) == set(known)
+
+
+def test_fine_tuning_starts_at_the_probe_of_the_frozen_network():
+    net, train = small(), drawn().split("train")
+    expected = probe(features(net, train, SIZE, CPU), train.labels, CLASSES)
+    _, head = tuned(net, updates=1, point=(1e-12, 1.0))
+    torch.testing.assert_close(head.weight, expected.weight)
+    torch.testing.assert_close(head.bias, expected.bias)
+    _, head = tuned(net, updates=1)
+    assert not torch.allclose(head.weight, expected.weight, rtol=1e-3)
+
+
+def test_fine_tuning_goes_beyond_the_probe():
+    net, train = small(), drawn().split("train")
+    head = probe(features(net, train, SIZE, CPU), train.labels, CLASSES)
+    models = {"probe": (net, head), "tuned": tuned(net, updates=200)}
+    losses = {}
+    for name, (network, head) in models.items():
+        scores = head(features(network, train, SIZE, CPU)).detach()
+        losses[name] = float(nn.functional.cross_entropy(scores, train.labels))
+    assert losses["tuned"] < 0.9 * losses["probe"]
+
+
+# -- its scores, and what it may see ---------------------------------------------------------------
 
 
 def test_scores_and_what_is_kept_beside_them():
@@ -159,33 +240,64 @@ def test_a_point_that_diverges_is_left_out_and_nothing_else():
         run(data, network(), lr=[1e38, 3e38], head=[1.0])
 
 
-def tuned(net, epochs=3, precision="fp32", **options):
-    options = Options(epochs=epochs, milestones=[2], precision=precision, **options)
+def test_the_accuracy_of_a_point_is_over_all_images_held_out():
+    net, train, sizes = small(), drawn().split("train"), []
+    rows = labelled(train.labels, 0.5, 0)
+    folds = cross_validation(train.labels, rows, 3)
+    job = Run(net, CLASSES, SIZE, Options(), 0, CPU, 0)
+    head = nn.Linear(net.dim, CLASSES)
+
+    def tune(split, point):
+        sizes.append(len(split))
+        return None if point == (9.0, 1.0) and len(sizes) > 4 else (net, head)
+
+    job.tune = tune
+    found = job.compare([(0.1, 1.0), (9.0, 1.0)], train, folds)
+    scores = head(features(net, part(train, rows), SIZE, CPU))
+    right = float((scores.argmax(1) == train.labels[rows]).float().mean())
+    loss = float(nn.functional.cross_entropy(scores, train.labels[rows]))
+    assert list(found) == [(0.1, 1.0)]  # the other diverged in its second fold
+    assert found[0.1, 1.0] == pytest.approx((right, -loss), rel=1e-4)
+    assert sizes == [len(fit) for fit, _ in folds] + [len(fit) for fit, _ in folds[:2]]
+    assert all(size < len(rows) for size in sizes)
+
+
+def tuned(net, updates=3, precision="fp32", point=(0.05, 10.0), **options):
+    options = Options(**{"updates": updates, "precision": precision, "batch": 30} | options)
     job = Run(net, CLASSES, SIZE, options, 0, CPU, 0)
-    job.expect([60])
-    return job.tune(drawn().split("train"), (0.05, 10.0))
+    job.expect(1)
+    return job.tune(drawn().split("train"), point)
 
 
 @pytest.mark.parametrize("gradient", ["clipped", "quadratic"])
 def test_a_binary_network_stays_binary(monkeypatch, gradient):
     before = network(gradient=gradient)
-    start, inputs = copy.deepcopy(before.state_dict()), []
-    convolve = burn.networks.binary.F.conv2d
+    start, inputs, weights = copy.deepcopy(before.state_dict()), [], []
+    plan = burn.networks.binary.plan
 
-    def watched(x, w, *args):
-        if x.shape[1] != 3:  # the stem is real-valued
-            inputs.append((x.unique().tolist(), max(len(row.unique()) for row in w.flatten(1))))
-        return convolve(x, w, *args)
+    class Watched:
+        """How a convolution is computed, and on what."""
 
-    monkeypatch.setattr(burn.networks.binary.F, "conv2d", watched)
+        def __init__(self, *args):
+            self.how = plan(*args)
+            self.backward = self.how.backward
+
+        def weight(self, w):
+            weights.append(max(len(row.unique()) for row in w.flatten(1)))
+            return self.how.weight(w)
+
+        def forward(self, x, w):
+            inputs.append(x.unique().tolist())
+            return self.how.forward(x, w)
+
+    monkeypatch.setattr(burn.networks.binary, "plan", Watched)
     after, _ = tuned(before)
     layers = [m for m in after.modules() if isinstance(m, BinaryConv2d)]
-    in_training = len(inputs)
-    assert len(layers) == 26 and in_training == 26 * 3  # convolutions, updates
+    so_far = len(inputs)
+    assert len(layers) == 26 and so_far == 26 * (1 + 3)  # convolutions; the probe and the updates
     after(torch.randn(4, 3, SIZE, SIZE))
-    assert len(inputs) == in_training + 26
-    for values, weights in inputs:
-        assert set(values) == {-1.0, 1.0} and weights <= 2
+    assert len(inputs) == len(weights) == so_far + 26
+    assert {tuple(values) for values in inputs} == {(-1.0, 1.0)} and max(weights) == 2
     old = dict(before.named_modules())
     for name, layer in after.named_modules():
         if isinstance(layer, BinaryConv2d):
@@ -203,7 +315,7 @@ def test_a_binary_network_stays_binary(monkeypatch, gradient):
 
 @pytest.mark.parametrize("precision", ["real", "binact"])
 def test_other_precisions_are_kept_too(precision):
-    after, _ = tuned(network(precision), epochs=1)
+    after, _ = tuned(network(precision), updates=1)
     assert {m.precision for m in after.modules() if isinstance(m, BinaryConv2d)} == {precision}
 
 
@@ -215,9 +327,25 @@ def test_rates_follow_the_recipe(monkeypatch):
         return step(self, factor)
 
     monkeypatch.setattr(SGD, "step", watched)
-    tuned(small(), epochs=4, batch=30)
-    expected = [[0.05, 0.5]] * 4 + [[0.01, 0.1]] * 4  # x0.2 after two epochs of two updates
-    assert rates == expected
+    tuned(small(), updates=10)
+    assert rates == [[0.05, 0.5]] * 6 + [[0.01, 0.1]] * 2 + [[0.002, 0.02]] * 2
+    rates.clear()
+    tuned(small(), updates=5, milestones=[0.5], factor=0.1)
+    assert rates == [[0.05, 0.5]] * 3 + [[0.005, 0.05]] * 2
+
+
+@pytest.mark.parametrize(("batch", "seen"), [(8, 8), (30, 30), (256, 30)])
+def test_a_batch_is_at_most_half_of_the_labelled_images(monkeypatch, batch, seen):
+    counts, forward = [], Small.forward
+
+    def watched(self, x):
+        if self.training:
+            counts.append(len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr(Small, "forward", watched)
+    tuned(small(), updates=5, batch=batch)
+    assert counts == [seen] * 5  # however few the epochs
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.01])
@@ -247,7 +375,7 @@ def test_the_teacher_can_be_tuned_and_fine_tuning_learns():
     data = drawn()
     for split in data.splits.values():  # brighter from class to class
         split.images = (split.images // 8 + 80 * split.labels[:, None, None, None]).byte()
-    found = run(data, net, fraction=1.0, lr=[0.01], epochs=10, milestones=[8], batch=20)
+    found = run(data, net, fraction=1.0, lr=[0.01], updates=60, batch=20)
     assert found["top1"] > 80  # chance is 33
 
 

@@ -6,20 +6,45 @@ import pytest
 import torch
 from toys import Constant, Toy, loader, stop_at, train
 
+from burn.artifacts import Work
 from burn.errors import UserError
+from burn.experiment.schema import Train
 from burn.places import CHECKPOINT
 from burn.progress import Progress
 from burn.training import collapse
-from burn.training.fit import _summary, learning_rate
+from burn.training.fit import _summary, fit, learning_rate
 
 
 def test_learning_rate_rises_linearly_then_falls_as_a_cosine_to_0():
-    rates = [learning_rate(u, 100, 2.0, 0.1) for u in range(101)]
+    cfg = Train(lr=2.0, warmup=0.1)
+    rates = [learning_rate(u, 100, cfg) for u in range(101)]
     assert rates[:11] == pytest.approx([2.0 * (u + 1) / 11 for u in range(11)])
     assert rates[10] == max(rates) == 2.0 and rates[55] == pytest.approx(1.0)
     assert rates[10:] == pytest.approx([1 + math.cos(math.pi * u / 90) for u in range(91)])
     assert rates[100] == 0
-    assert learning_rate(0, 100, 2.0, 0.0) == 2.0
+    assert learning_rate(0, 100, Train(lr=2.0, warmup=0.0)) == 2.0
+
+
+def test_the_learning_rate_may_fall_along_a_line():
+    cfg = Train(lr=2.0, warmup=0.1, schedule="linear")
+    rates = [learning_rate(u, 100, cfg) for u in range(101)]
+    assert rates[:11] == pytest.approx([2.0 * (u + 1) / 11 for u in range(11)])
+    assert rates[10:] == pytest.approx([2 - u / 45 for u in range(91)], abs=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_the_rate_in_force_is_that_of_the_schedule(tmp_path, schedule):
+    cfg = {"schedule": schedule, "warmup": 0.1, "lr": 0.01}
+    _, _, rows = train(tmp_path / "a", epochs=20, **cfg)
+    expected = [learning_rate(u - 1, 120, Train(**cfg)) for u in (20, 40, 60, 80, 100, 120)]
+    assert [row["lr"] for row in rows] == pytest.approx(expected)
+
+
+def test_steps_are_batches_not_epochs(tmp_path):
+    load = loader(16)
+    work = Work(tmp_path / "out", tmp_path, "")
+    summary = fit(Toy(), load, Train(batch=16, precision="fp32"), load.steps + 3, work)
+    assert (summary["updates"], summary["images_seen"]) == (9, 144)
 
 
 def test_accumulated_small_batches_are_one_large_batch(tmp_path):
@@ -113,9 +138,11 @@ def test_an_absurd_learning_rate_stops_the_run(tmp_path):
 def test_a_collapse_is_marked_and_said_once(tmp_path, capsys):
     _, summary, _ = train(tmp_path / "a", Constant(), epochs=20)
     assert summary["collapsed"] is True and summary["output_spread"] < collapse.MIN_SPREAD
+    assert "constant outputs" in summary["collapse"]
     assert capsys.readouterr().out.count("warning: ") == 1
     _, summary, _ = train(tmp_path / "b", Toy(), epochs=20)
-    assert summary["collapsed"] is False and "warning" not in capsys.readouterr().out
+    assert summary["collapsed"] is False and summary["collapse"] == []
+    assert "warning" not in capsys.readouterr().out
 
 
 def test_a_collapse_inside_the_only_epoch_is_marked():
@@ -130,7 +157,9 @@ def test_a_collapse_inside_the_only_epoch_is_marked():
 
 
 def test_a_collapse_stops_a_strict_run(tmp_path):
-    with pytest.raises(UserError, match=r"out: collapsed at update 40: .* \(train.strict is"):
+    with pytest.raises(
+        UserError, match=r"out: collapsed at update 40 \(constant outputs, .* \(train.strict is"
+    ):
         train(tmp_path / "a", Constant(), epochs=20, strict=True)
 
 

@@ -54,12 +54,12 @@ def loader(batch=16, views=0, seed=0, augment=AS_IT_IS, split=IMAGES, **more) ->
 
 
 def train(folder: Path, method=None, epochs=1, load=None, **cfg):
-    """Train (a Toy) in `folder`; returns (weights, summary, rows of the log)."""
+    """Train (a Toy) in `folder`, `epochs` times all images; returns (weights, summary, rows of the log)."""
     folder.mkdir(exist_ok=True)
     method = method or Toy()
     cfg = Train(**{"batch": 16, "precision": "fp32", "checkpoint_minutes": 0, "lr": 0.01} | cfg)
     load = load or loader(cfg.batch)
-    summary = fit(method, load, cfg, epochs, Work(folder / "out", folder, ""))
+    summary = fit(method, load, cfg, epochs * load.steps, Work(folder / "out", folder, ""))
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return method.weights(), summary, rows
 

@@ -8,7 +8,7 @@ from burn.data.registry import REGISTRY
 from burn.errors import UserError
 from burn.experiment.overlay import merge
 from burn.experiment.plugins import available, recipe_model
-from burn.experiment.schema import RESERVED, Augment, Method, Params, Train
+from burn.experiment.schema import RESERVED, Augment, Method, Params, Student, Train
 from burn.experiment.wording import allowed, fields_at
 
 
@@ -107,8 +107,15 @@ def _check_recipe(key: str, file: str, raw: dict, train: Train, params: Params, 
         raise UserError(
             f"{where}: {key}.{name}: found {file!r}; allowed: {', '.join(available('methods'))}"
         )
-    for section, shared in (("train", Train), ("augment", Augment)):  # their keys, not the recipe's
-        check_section(where, f"{key}.recipe.{section}", shared, raw.get(section, {}))
+    for section, shared in (
+        ("train", Train),
+        ("augment", Augment),
+        ("student", Student),
+    ):  # their keys, not the recipe's
+        given = raw.get(section, {})
+        if section == "student":  # there is one architecture
+            given = {"arch": "reactnet"} | given
+        check_section(where, f"{key}.recipe.{section}", shared, given)
     recipe = check_section(where, f"{key}.recipe", model, raw)
     if getattr(recipe, "queue", 0):  # where 0 means none
         train = Train.model_validate(train.model_dump() | recipe.train)

@@ -106,6 +106,7 @@ class Train(Strict):
     lr: Positive = 3e-4
     weight_decay: NonNegative = 0.0
     warmup: Unit = 0.0
+    schedule: Literal["cosine", "linear"] = "cosine"
     precision: Arithmetic = "auto"
     checkpoint_minutes: NonNegative = 5.0
     strict: bool = False
@@ -123,6 +124,8 @@ class Student(Network):
     arch: Literal["reactnet"] = "reactnet"
     stem: Literal["imagenet", "small"] = "imagenet"
     gradient: Literal["clipped", "quadratic"] = "clipped"
+    latent: Literal["kaiming", "small"] = "kaiming"
+    neck: bool = False
 
 
 class Teacher(Strict):
@@ -138,7 +141,11 @@ class Teacher(Strict):
 
 
 class Epochs(Strict):
-    """Epochs per stage; 0 leaves the stage out (its node hands on what the one before left)."""
+    """Epochs per stage; 0 leaves the stage out (its node hands on what the one before left).
+
+    An epoch is as many passes of the student as there are training images: a method that looks at
+    two views of an image sees half of the images in it. Equal epochs are equal work of the student.
+    """
 
     real: Count = 0
     binact: Count = 0

@@ -49,7 +49,7 @@ class Loader:
 
     def order(self, epoch: int) -> Tensor:
         """The images of an epoch in their order, (steps, batch) for this process."""
-        generator = torch.Generator().manual_seed(_mix(self.seed, epoch, 1 << 20))
+        generator = torch.Generator().manual_seed(mix(self.seed, epoch, 1 << 20))
         order = torch.randperm(len(self.split), generator=generator)
         order = order[: self.steps * self.batch * self.world]
         return order.view(self.steps, self.world, self.batch)[:, self.rank]
@@ -62,7 +62,7 @@ class Loader:
             rows = self.order(epoch)[offset : offset + last - step]
             fetch = self._packed if self.images is not None else self._streamed
             for images, labels in fetch(rows, epoch):
-                generator = torch.Generator().manual_seed(_mix(self.seed, step, self.rank))
+                generator = torch.Generator().manual_seed(mix(self.seed, step, self.rank))
                 yield self._augmented(images, generator), labels
                 step += 1
 
@@ -98,10 +98,10 @@ class Loader:
         return [view(images, augment, generator) for augment in recipes]
 
 
-def _mix(seed: int, a: int, b: int) -> int:
-    """One 63-bit seed out of three numbers, by a multiplicative hash: near ones give far seeds."""
+def mix(*numbers: int) -> int:
+    """One 63-bit seed out of some numbers, by a multiplicative hash: near ones give far seeds."""
     x = 0
-    for value in (seed, a, b):
+    for value in numbers:
         x = ((x ^ (value + 1)) * 0x9E3779B97F4A7C15 + 0x7F4A7C15) & (2**64 - 1)
         x ^= x >> 29
     return x >> 1

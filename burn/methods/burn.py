@@ -1,15 +1,19 @@
 """BURN (Kim & Choi, CVPR 2022): joint classifier learning for binary networks.
 
-The student's classifier l on its features k(x) is pulled to a classifier g on the frozen
-teacher's features h(x) of the other view. g starts random and is trained at the same time
-(`target: joint`), so the target moves. That objective has a trivial optimum: g and l agree on a
-constant. `target` and `target_lr` give the variants that cannot fall into it:
+The student's classifier l on its features k(x) is pulled to a classifier g on the frozen teacher's
+features h(x) of the other view. g starts random and is trained at the same time (`target: joint`),
+so the target moves. Nothing in that objective keeps g and l from agreeing on one class for all
+images: then the KL term is 0, g gets no gradient any more, and what is left is the similarity of
+features. Readings and remedies, each a row of params.yaml:
 
-    joint      the paper: the gradient of the loss flows into g, at `target_lr` times the rate
-    frozen     g stays at its random initialisation
-    clustered  g learns by swapped Sinkhorn clustering of the teacher's own features (the SwAV
-               objective on g(h(v1)), g(h(v2))), and no gradient comes from the student: the
-               target moves, but its balance over the classes rules a constant out
+    burn_literal   the paper's sentence as it stands
+    burn_released  the release with its loss taken out of no_grad: g frozen at random, similarity of
+                   outputs instead of features
+    burn           the paper's, with batch norm (without scale and shift) on the outputs of both
+                   classifiers: over a batch every class has the same mean and spread, so one class
+                   for all is out of reach, while the gradient still flows into g
+    burn_dense     burn, and the student's maps are pulled to the teacher's, too (as FitNets, Romero
+                   et al., ICLR 2015, and Real-to-Binary, Martinez et al., ICLR 2020, do)
 """
 
 from typing import Annotated, Literal
@@ -26,11 +30,16 @@ class Recipe(BaseRecipe):
     temperature: Positive = 0.2  # T of both softmaxes
     outputs: AtLeastOne = 2000  # C of both classifiers
     hidden: AtLeastOne = 2000
-    target: Literal["joint", "frozen", "clustered"] = "joint"
+    norm: bool = False  # batch norm without scale and shift on both classifiers' outputs
+    target: Literal["joint", "frozen"] = "joint"  # g: trained along, or as initialised
     target_lr: NonNegative = 1.0  # learning rate of g, as a factor
+    view: Literal["crossed", "same"] = (
+        "crossed"  # of the teacher: the student's other one, or its own
+    )
     similarity: Literal["features", "outputs", "none"] = "features"  # of what; outputs: the release
     balance: Annotated[list[Unit], Field(min_length=2, max_length=2)] = [0.9, 0.7]
-    normalise: bool = False  # KL term on outputs scaled to a root mean square of 1 per image
+    maps: list[AtLeastOne] = []  # strides at which the student's maps are pulled to the teacher's
+    maps_weight: NonNegative = 1.0
 
 
 class Method(Base):
@@ -42,54 +51,61 @@ class Method(Base):
 
         from burn.training.heads import classifier
 
-        student, teacher = context.network.dim, context.teacher.dim
-        self.temperature = recipe.temperature
-        self.networks["classifier"] = classifier(student, recipe.outputs, recipe.hidden)
-        self.networks["target"] = classifier(teacher, recipe.outputs, recipe.hidden)
-        self.networks["target"].requires_grad_(recipe.target != "frozen")
-        if recipe.similarity == "features":
+        r, student, teacher = recipe, context.network.dim, context.teacher.dim
+        self.temperature = r.temperature
+        self.networks["classifier"] = classifier(student, r.outputs, r.hidden, r.norm)
+        self.networks["target"] = classifier(teacher, r.outputs, r.hidden, r.norm)
+        self.networks["target"].requires_grad_(r.target != "frozen")
+        if r.similarity == "features":
             self.networks["projection"] = nn.Linear(student, teacher)
+        if r.maps:
+            from burn.training.heads import MapProjections
+
+            self.networks["maps"] = MapProjections(context.network, context.teacher.network, r.maps)
 
     def lr_scale(self, name):
         return self.recipe.target_lr if name == "target" else 1.0
 
     def step(self, views, labels, step):
-        from burn.training.losses import balance, burn_loss, unit_rms
+        from burn.training.losses import balance, burn_loss
 
         r = self.recipe
-        features = [self.networks["network"](v) for v in views]
+        frozen, frozen_maps = self._teacher(views)
+        maps = [self._student_maps(v) for v in views]
+        features = [self.networks["network"].pool(m[max(m)]) for m in maps]
         outputs = [self.networks["classifier"](k).float() for k in features]
-        frozen = [self.context.teacher.features(v) for v in views]
         targets = [self.networks["target"](h).float() for h in frozen]
-        if r.normalise:
-            outputs, targets = [unit_rms(o) for o in outputs], [unit_rms(t) for t in targets]
-        clustering = self._clustering(*targets) if r.target == "clustered" else None
-        if r.target != "joint":
+        if r.target == "frozen":
             targets = [t.detach() for t in targets]
+        order = -1 if r.view == "crossed" else 1
         near = None
         if r.similarity == "features":
-            near = [self.networks["projection"](k) for k in features], frozen[::-1]
+            near = [self.networks["projection"](k) for k in features], frozen[::order]
         weight = balance(step, self.context.total_steps, *r.balance)
         if r.similarity == "none":
             weight = 0.0
-        loss = burn_loss(outputs, targets[::-1], weight, r.temperature, near)
+        loss = burn_loss(outputs, targets[::order], weight, r.temperature, near)
         parts = {"kl": loss.kl, "similarity": loss.similarity}
-        if r.similarity != "none":
-            parts["balance"] = loss.total.new_tensor(
-                weight
-            )  # of the similarity term: for the curves
-        if clustering is None:
+        if r.similarity != "none":  # of the similarity term: for the curves
+            parts["balance"] = loss.total.new_tensor(weight)
+        if not r.maps:
             return Step(loss.total, parts, outputs[0], targets[0])
-        parts["clustering"] = clustering
-        return Step(loss.total + clustering, parts, outputs[0], targets[0])
+        # Pixel for pixel, so of the same view: another crop shows something else there.
+        parts["maps"] = sum(map(self.networks["maps"], maps, frozen_maps))
+        return Step(loss.total + r.maps_weight * parts["maps"], parts, outputs[0], targets[0])
 
-    def _clustering(self, first, second):
-        """SwAV's swapped prediction (eq. 1-2) between g's outputs for the two views."""
-        import torch.nn.functional as F
+    def _teacher(self, views):
+        """The features of each view, and its maps if they are asked for."""
+        import torch
 
-        from burn.training.losses import sinkhorn, unit_rms
+        # Frozen, so all views in one batch; first, before the student's activations need room.
+        images, n = torch.cat(views), len(views)
+        if not self.recipe.maps:
+            return self.context.teacher.features(images).chunk(n), None
+        maps = self.context.teacher.maps(images)
+        own = [{s: m.chunk(n)[i] for s, m in maps.items()} for i in range(n)]
+        return maps[max(maps)].mean((2, 3)).chunk(n), own
 
-        scores = [unit_rms(t) for t in (first, second)]
-        codes = [sinkhorn(s, epsilon=0.5) for s in scores]
-        log_p = [F.log_softmax(s, dim=1) for s in scores]
-        return -((codes[0] * log_p[1]).sum(1).mean() + (codes[1] * log_p[0]).sum(1).mean()) / 2
+    def _student_maps(self, view):
+        network = self.networks["network"]
+        return network.maps(view) if self.recipe.maps else {0: network.feature_map(view)}

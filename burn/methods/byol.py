@@ -22,7 +22,6 @@ class Recipe(BaseRecipe):
 
 
 class Method(Base):
-    neck = False
     normalised = True  # of the cosine alone; BYOL has no temperature
 
     def __init__(self, recipe, context):

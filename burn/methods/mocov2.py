@@ -29,8 +29,8 @@ class Recipe(BaseRecipe):
 
 
 class Method(Base):
-    neck = False
     normalised = True
+    student_passes = 1  # the other view goes through the key encoder
 
     def __init__(self, recipe, context):
         super().__init__(recipe, context)

@@ -6,6 +6,5 @@ from burn.training.method import Recipe as Recipe
 
 class Method(Base):
     views = 0
-    neck = False
     trains = False
     calibrates = True

@@ -18,7 +18,7 @@ class Recipe(BaseRecipe):
 class Method(Base):
     distils = True
     views = 1
-    neck = False
+    student_passes = 1
     normalised = True
 
     def __init__(self, recipe, context):

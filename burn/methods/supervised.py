@@ -7,7 +7,7 @@ from burn.training.method import Step
 
 class Method(Base):
     views = 0  # random crop and flip: the recipe of supervised ImageNet training
-    neck = False
+    student_passes = 1
     temperature = 1.0
 
     def __init__(self, recipe, context):

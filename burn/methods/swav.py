@@ -33,8 +33,6 @@ class Recipe(BaseRecipe):
 
 
 class Method(Base):
-    neck = False
-
     @staticmethod
     def small_views(recipe, augment):
         small = {"size": recipe.small_size, "crop": recipe.small_crop}

@@ -19,12 +19,15 @@ A stage trains at one of three precisions: `real` (neither is binarised), `binac
 are), `binary` (both are).
 """
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from burn.experiment.schema import STAGES
+from burn.networks.convolution import Plan, convolve, plan
 
 GRADIENTS = ("clipped", "quadratic")
 
@@ -41,9 +44,8 @@ def _shifted(x: Tensor, shift: Tensor) -> Tensor:
 
 def _encode(a: Tensor, signs: Tensor) -> Tensor:
     """One byte per element: the sign, times 1 where the gradient passes and 2 where it does not."""
-    inside = torch.empty_like(a, dtype=torch.int8)
-    torch.le(a.abs(), 1, out=inside)  # int8, not bool: bool is slow on CPUs
-    return signs.to(torch.int8).mul_(inside.neg_().add_(2))
+    # Comparisons are slow on CPUs; hardshrink leaves 0 where |a| <= 1.
+    return F.hardshrink(a, 1).sign_().add_(signs).to(torch.int8)
 
 
 def _pass(grad: Tensor, saved: Tensor, gradient: str) -> Tensor:
@@ -79,26 +81,21 @@ class _BinaryInputConv(torch.autograd.Function):
     """conv(sign(x + shift), w); the binary input is rebuilt from the same byte in backward."""
 
     @staticmethod
-    def forward(
-        ctx, x, shift, w, stride: int, padding: int, dilation: int, gradient: str
-    ) -> Tensor:
+    def forward(ctx, x: Tensor, shift: Tensor, w: Tensor, how: Plan, gradient: str) -> Tensor:
         a = _shifted(x, shift)
         signs = _sign(a)
         ctx.save_for_backward(_save(a, signs, gradient), w)
-        ctx.layout, ctx.gradient, ctx.shift = (stride, padding, dilation), gradient, shift
-        return F.conv2d(signs, w, None, stride, padding, dilation)
+        ctx.how, ctx.gradient, ctx.shift = how, gradient, shift
+        return how.forward(signs, w)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         saved, w = ctx.saved_tensors
-        stride, padding, dilation = ([side] * 2 for side in ctx.layout)
-        grad_x, grad_w, _ = torch.ops.aten.convolution_backward(
-            grad, _sign(saved.to(w.dtype)), w, None, stride, padding, dilation,
-            False, [0, 0], 1, [True, ctx.needs_input_grad[2], False],
-        )  # fmt: skip
+        needs = (True, ctx.needs_input_grad[2])
+        grad_x, grad_w = ctx.how.backward(grad, _sign(saved.to(w.dtype)), w, needs)
         grad_x = _pass(grad_x, saved, ctx.gradient)
-        return grad_x, _to_shape(grad_x, ctx.shift), grad_w, None, None, None, None
+        return grad_x, _to_shape(grad_x, ctx.shift), grad_w, None, None
 
 
 def _to_shape(grad: Tensor, shift: Tensor) -> Tensor:
@@ -145,9 +142,18 @@ def binary_weight(w: Tensor, gradient: str = "clipped") -> Tensor:
     return _BinaryWeight.apply(w, gradient)
 
 
-def _same(w: Tensor, before: Tensor, version: int) -> bool:
-    """Is `w` the memory of `before`, unwritten since `version`?"""
-    return w.data_ptr() == before.data_ptr() and w._version == version
+_shared: dict | None = None
+
+
+@contextlib.contextmanager
+def sharing_weights():
+    """Inside, a BinaryConv2d that is called twice binarises and transforms its weight once."""
+    global _shared
+    before, _shared = _shared, {}
+    try:
+        yield
+    finally:
+        _shared = before
 
 
 class BinaryConv2d(nn.Module):
@@ -167,43 +173,62 @@ class BinaryConv2d(nn.Module):
         self.stride, self.padding, self.dilation = stride, kernel // 2, 1
         self.gradient = gradient
         self.precision = "real"
-        self._kept: tuple[Tensor, int, Tensor] | None = None
+        self._kept: tuple[Tensor, tuple, Tensor] | None = None  # see _of_frozen
 
     def effective_weight(self) -> Tensor:
-        """The weight the convolution uses: in `binary`, two values per output channel.
-
-        In eval mode a frozen weight is binarised once, and again if it has changed since.
-        """
-        if self.precision != "binary":
-            return self.weight
-        w = self.weight
-        if self.training or w.requires_grad or w.is_inference() or w.is_meta:
-            self._kept = None
-            return binary_weight(w, self.gradient)
-        if self._kept is None or not _same(w, *self._kept[:2]):
-            with torch.inference_mode(False):  # it may serve outside, too
-                self._kept = w.detach(), w._version, binary_weight(w, self.gradient)
-        return self._kept[2]
+        """The weight the convolution uses: in `binary`, two values per output channel."""
+        return (
+            binary_weight(self.weight, self.gradient) if self.precision == "binary" else self.weight
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         device = x.device.type
         # Custom functions see to their own types; `meta` (counting shapes) has no autocast.
         if device != "meta" and torch.is_autocast_enabled(device):
             x = x.to(torch.get_autocast_dtype(device))
-        w = self.effective_weight().to(x.dtype)
         # On a single pixel any stride is the same; with 2, torch's bf16 weight gradient on CPUs is
         # memory that nobody wrote (seen in 2.15).
         stride = 1 if x.shape[2:] == (1, 1) else self.stride
+        how = plan(x, self.weight, stride, self.padding, self.dilation)
+        w = self._prepared(how, x.dtype)
         if self.precision == "real":
-            x = x + self.shift.to(x.dtype)
-            return F.conv2d(x, w, None, stride, self.padding, self.dilation)
-        return _BinaryInputConv.apply(
-            x, self.shift, w, stride, self.padding, self.dilation, self.gradient
-        )
+            return convolve(x + self.shift.to(x.dtype), w, how)
+        return _BinaryInputConv.apply(x, self.shift, w, how, self.gradient)
+
+    def _prepared(self, how: Plan, dtype: torch.dtype) -> Tensor:
+        """The effective weight as `how` takes it; the one made before, inside `sharing_weights`, and of a
+        frozen weight in eval mode, unless it has changed since."""
+        w = self.weight
+        if not (self.training or w.requires_grad or w.is_inference() or w.is_meta):
+            return self._of_frozen(how, dtype)
+        self._kept = None
+        key = (self, w._version, self.precision, how, dtype, torch.is_grad_enabled())
+        if _shared is None or key not in _shared:
+            made = how.weight(self.effective_weight().to(dtype))
+            if _shared is None:
+                return made
+            _shared[key] = made
+        return _shared[key]
+
+    def _of_frozen(self, how: Plan, dtype: torch.dtype) -> Tensor:
+        w, key = self.weight, (self.weight._version, self.precision, how, dtype)
+        kept = self._kept
+        if kept is None or kept[0].data_ptr() != w.data_ptr() or kept[1] != key:
+            with torch.inference_mode(False):  # it may serve outside, too
+                made = how.weight(self.effective_weight().to(dtype))
+            kept = self._kept = w.detach(), key, made
+        return kept[2]
 
     def extra_repr(self) -> str:
         out, channels, kernel, _ = self.weight.shape
         return f"{channels}, {out}, kernel={kernel}, stride={self.stride}, {self.precision}"
+
+
+def small_latent(network: nn.Module) -> None:
+    """Start the latent weights of every binary convolution at 0 to 0.001, as S2-BNN's release does."""
+    for module in network.modules():
+        if isinstance(module, BinaryConv2d):
+            nn.init.uniform_(module.weight, 0, 1e-3)
 
 
 def set_precision(network: nn.Module, precision: str) -> nn.Module:

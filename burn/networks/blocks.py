@@ -6,13 +6,15 @@ that has a teacher.
 
 from torch import Tensor, nn
 
+from burn.networks.convolution import Conv2d
+
 
 def conv3x3(channels: int, out: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(channels, out, 3, stride, 1, bias=False)
+    return Conv2d(channels, out, 3, stride, 1, bias=False)
 
 
 def conv1x1(channels: int, out: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(channels, out, 1, stride, bias=False)
+    return Conv2d(channels, out, 1, stride, bias=False)
 
 
 class BasicBlock(nn.Module):

@@ -121,9 +121,13 @@ class ReActNet(Maps, nn.Module):
     def trunk(self) -> tuple[nn.Sequential, int, list[nn.Module]]:
         return nn.Sequential(self.conv, self.bn), self.conv.stride[0], list(self.blocks)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.feature_map(x).mean((2, 3))
+    def pool(self, x: Tensor) -> Tensor:
+        """The last map -> (N, dim) features."""
+        x = x.mean((2, 3))
         return x if self.neck is None else F.relu(self.neck(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.feature_map(x))
 
     def at(self, precision: str) -> "ReActNet":
         """Set the precision of every binary convolution; returns self."""

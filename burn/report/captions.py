@@ -21,6 +21,7 @@ NAMES = {
 }
 # What the published students saw: images, and epochs of each stage.
 IMAGENET, EPOCHS = 1_281_167, 200
+FEW = 10  # labelled images of a class
 RANKING = "Best in bold, second underlined, among the trained binary networks."
 
 
@@ -73,9 +74,17 @@ def reading(settings: dict[str, Any], frame: pd.DataFrame, cells: pd.DataFrame, 
         f"{listed(drawn)} {are}: drawn images, not the real data.": drawn,
         f"Published figures are those of {origin}, at the full budget.": len(published),
         "Beside a stand-in they are for the real set and not comparable.": published.stand_in.any(),
-        "† collapsed in at least one seed: outputs hardly depend on the image.": cells.collapsed.any(),
+        f"† collapsed in at least one seed: {told_kinds(frame)}.": cells.collapsed.any(),
     }  # fmt: skip
     return [sentence for sentence, holds in sentences.items() if holds]
+
+
+def told_kinds(frame: pd.DataFrame) -> str:
+    """ "burn (one class for all, dead target); ..." for the collapsed methods of a frame."""
+    out: dict[str, dict[str, None]] = {}
+    for run in frame[frame.collapsed].itertuples():
+        out.setdefault(run.method, {}).update(dict.fromkeys(run.collapse or ("outputs",)))
+    return "; ".join(f"{method} ({', '.join(kinds)})" for method, kinds in out.items())
 
 
 def budget(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
@@ -90,6 +99,9 @@ def budget(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
     out = [f"Evaluated on {'; '.join(sets)}."]
     if own:
         out.append(f"Settings of their own: {'; '.join(own)}.")
+    labels = labelled(frame)
+    if labels:
+        out.append(f"Labelled: {'; '.join(labels)}.")
     trained = frame[(frame.epochs > 0) & (frame.pretrain_images > 0)]
     images = [str(int(n)) for n in sorted(trained.pretrain_images.unique())]
     if images:
@@ -102,6 +114,17 @@ def budget(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
             f"{EPOCHS} epochs in each stage."
         )
     return out
+
+
+def labelled(frame: pd.DataFrame) -> list[str]:
+    """ "semi-1 40 images, 4 of each class" for the columns that were trained on a part of the labels."""
+    out = {}
+    for facts in frame.itertuples():
+        if (count := facts.labelled) > 0:
+            few = ", too few to tell methods apart" if count < FEW * facts.classes else ""
+            each = f"{count / facts.classes:.0f} of each class"
+            out[facts.protocol] = f"{facts.protocol} {count:.0f} images, {each}{few}"
+    return list(out.values())
 
 
 def reduced(frame: pd.DataFrame) -> bool:

@@ -17,6 +17,7 @@ FACTS = ("protocol", "task", "dataset", "stand_in", "classes", "train_images", "
          "method", "seed")  # fmt: skip
 # What a stage says of its training, and what it is called in the frame.
 TRAINING = {"epochs": "epochs", "updates": "updates", "images_seen": "images_seen",
+            "student_passes": "student_passes",
             "train_images": "pretrain_images"}  # fmt: skip
 
 
@@ -78,6 +79,8 @@ def collect(settings: dict[str, Any], results: Path) -> pd.DataFrame:
             shared |= {known: stage.get(key, math.nan) for key, known in TRAINING.items()}
             shared["pretrain_stand_in"] = bool(stage.get("stand_in"))
             shared["collapsed"] = bool(stage.get("collapsed"))
+            shared["labelled"] = stage.get("notes", {}).get("labelled", math.nan)
+            shared["collapse"] = tuple(stage.get("collapse", ()))
             for metric in scores or [""]:
                 value, within = (stage.get(key, math.nan) for key in (metric, f"{metric}_std"))
                 rows.append(shared | {"metric": metric, "value": value, "within": within})

@@ -1,75 +1,109 @@
-"""Is BURN better than its best rival, or was it luck? A paired bootstrap over the test images."""
+"""Is BURN above its best rival, or was it luck? Paired differences, with two intervals.
 
+Over seeds: Student's t of the differences seed by seed, for the question whether another training
+would say the same. Over images: a bootstrap of the test images with the networks held fast, for the
+question whether other images would. The verdict is that of the first where there are two seeds or
+more, else of the second; with one seed it speaks of these networks and of no others.
+"""
+
+import math
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
 from burn import places
 from burn.errors import UserError
 from burn.places import PREDICTIONS
 from burn.report.collect import TEACHER, entry, methods
+from burn.report.grid import MISSING, Cell, Grid, Head
 from burn.report.tables import columns, last_stages
 
-RESAMPLES, SEED, PERCENT = 10_000, 0, 95
+RESAMPLES, SEED, PERCENT, ENOUGH = 10_000, 0, 95, 5
 OURS = "burn"  # the file whose rows are compared
 # Files of rows that learn nothing, learn from labels, or were trained elsewhere.
 NO_RIVALS = ("random", "supervised", "imported")
-METRIC, STAGE = "top1", "binary"  # what is compared
-DIFFERENCE = ["method", "rival", "protocol", "dataset", "stand_in", "difference", "low", "high",
-              "seeds", "test_images"]  # fmt: skip
+METRIC, STAGE = "top1", "binary"  # of which predictions are kept; the network that is compared
+DIFFERENCE = ["method", "rival", "protocol", "dataset", "stand_in", "metric", "difference", "seeds_low",
+              "seeds_high", "images_low", "images_high", "seeds", "test_images", "verdict",
+              "collapsed"]  # fmt: skip
 
 
-def interval(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
-    """Mean difference in percentage points and its 95 % percentile bootstrap interval.
+def over_seeds(difference: np.ndarray) -> tuple[float, float]:
+    """Ends of the 95 % t-interval of the mean of (S,) differences; nan for fewer than two."""
+    if len(difference) < 2:
+        return math.nan, math.nan
+    error = difference.std(ddof=1) / len(difference) ** 0.5
+    half = student.ppf(0.5 + PERCENT / 200, len(difference) - 1) * error
+    return float(difference.mean() - half), float(difference.mean() + half)
+
+
+def over_images(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """Ends of the 95 % percentile bootstrap interval of the mean difference, in percentage points.
 
     Args:
         ours, theirs: (S, M) truth values, seed by seed, image by image: right or not.
 
-    Images and seeds are both drawn anew, with replacement, and one draw serves both methods (Efron
-    & Tibshirani 1993, chapters 8 and 13). Images on which the seeds' differences agree are alike,
-    so a draw of M images is a multinomial draw of how many there are of each kind.
+    Images are drawn anew, with replacement, and one draw serves both methods and all seeds (Efron &
+    Tibshirani 1993, chapters 8 and 13). Images whose differences agree are alike, so a draw of M
+    images is a multinomial draw of how many there are of each kind.
     """
-    difference = ours.astype(float) - theirs.astype(float)
-    seeds, images = difference.shape
-    kinds, counts = np.unique(difference, axis=1, return_counts=True)
+    difference = (ours.astype(float) - theirs.astype(float)).mean(axis=0)
+    kinds, counts = np.unique(difference, return_counts=True)
     rng = np.random.default_rng(SEED)
-    drawn = rng.multinomial(images, counts / images, RESAMPLES) / images
-    weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
-    means = 100 * ((drawn @ kinds.T) * weights).sum(axis=1)
+    images = len(difference)
+    means = 100 * (rng.multinomial(images, counts / images, RESAMPLES) / images) @ kinds
     tail = (100 - PERCENT) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
-    return 100 * float(difference.mean()), float(low), float(high)
+    return float(low), float(high)
+
+
+def verdict(low: float, high: float) -> str:
+    """above, level or below, as the interval of a difference has it; nothing if there is none."""
+    if math.isnan(low):
+        return ""
+    return "above" if low > 0 else "below" if high < 0 else "level"
 
 
 def differences(settings: dict[str, Any], frame: pd.DataFrame, results: Path) -> pd.DataFrame:
     """Each row of BURN against the best rival of each protocol; `frame` is of the main rows.
 
     A rival is a binary network trained without labels by another method; the best has the highest
-    mean over seeds. `difference` is Top-1 of the method minus that of the rival in points, `low` and
-    `high` are the ends of its interval. Empty if there is no BURN or no rival. Raises UserError if
-    predictions do not fit.
+    mean over seeds of the score the protocol is known by. `difference` is the method's minus the
+    rival's, in points; the intervals as above, nan where there is none. Empty if there is no BURN or
+    no rival. Raises UserError if predictions do not fit.
     """
     last = last_stages(frame)
     known = [m for m in methods(settings, "main") if m != TEACHER and last[m] == STAGE]
     ours = [m for m in known if entry(settings, m).file == OURS]
     rivals = [m for m in known if entry(settings, m).file not in (OURS, *NO_RIVALS)]
-    compared = frame[frame["last"] & (frame.metric == METRIC)].dropna(subset="value")
+    compared = frame[frame["last"] & (frame.metric != "")].dropna(subset="value")
     lines = []
-    for method in ours:
-        for protocol, scored in compared.groupby("protocol", sort=False):
-            means, facts = scored.groupby("method").value.mean(), scored.iloc[0]
-            candidates = [m for m in rivals if m in means]
-            if not candidates or method not in means:
+    for protocol, scored in compared.groupby("protocol", sort=False):
+        facts = scored.iloc[0]
+        scored = scored[scored.metric == facts.metric]
+        values = scored.pivot_table(index="seed", columns="method", values="value")
+        candidates = [m for m in rivals if m in values]
+        for method in (m for m in ours if m in values and candidates):
+            rival = values[candidates].mean().idxmax()
+            pairs = (values[method] - values[rival]).dropna().to_numpy()
+            if not len(pairs):
                 continue
-            rival, images = max(candidates, key=means.get), int(facts.test_images)
-            right, theirs = (
-                correct(settings, results, protocol, m, images) for m in (method, rival)
-            )
-            about = (method, rival, protocol, facts.dataset, facts.stand_in)
-            lines.append((*about, *interval(right, theirs), *right.shape))
+            seeds, images = over_seeds(pairs), (math.nan, math.nan)
+            if facts.metric == METRIC:
+                both = [
+                    correct(settings, results, protocol, m, int(facts.test_images))
+                    for m in (method, rival)
+                ]
+                images = over_images(*both)
+            said = verdict(*(seeds if len(pairs) > 1 else images))
+            collapsed = bool(scored.collapsed[scored.method == method].any())
+            about = (method, rival, protocol, facts.dataset, facts.stand_in, facts.metric)
+            lines.append((*about, float(pairs.mean()), *seeds, *images, len(pairs),
+                          int(facts.test_images), said, collapsed))  # fmt: skip
     return pd.DataFrame(lines, columns=DIFFERENCE)
 
 
@@ -91,17 +125,38 @@ def correct(settings: dict[str, Any], results: Path, protocol: str, method: str,
     return np.array(out)
 
 
-def sentence(lines: pd.DataFrame, frame: pd.DataFrame) -> str:
-    """The differences, as they stand under the main table."""
-    labels = columns(frame).set_index("protocol").label
-    told = [
-        f"{line.method} - {line.rival} on {labels[line.protocol]} "
-        f"{line.difference:+.2f} [{line.low:+.2f}, {line.high:+.2f}]"
+def grid(lines: pd.DataFrame, frame: pd.DataFrame) -> Grid:
+    """The differences as a table."""
+    labels = columns(frame, grouped=True).set_index("protocol").label
+    heads = [Head(text, "name") for text in ("method", "best rival", "column")]
+    heads += [Head(text) for text in ("difference", "over seeds", "over images")]
+    heads.append(Head("verdict", "name"))
+    body = [
+        [
+            Cell(line.method, after="†" * bool(line.collapsed)),
+            Cell(line.rival),
+            Cell(labels[line.protocol]),
+            Cell(f"{line.difference:+.2f}"),
+            Cell(_ends(line.seeds_low, line.seeds_high)),
+            Cell(_ends(line.images_low, line.images_high)),
+            Cell(line.verdict or MISSING),
+        ]
         for line in lines.itertuples()
     ]
-    seeds = f" and of the {lines.seeds[0]} seeds" if lines.seeds[0] > 1 else ""
-    return (
-        "Difference in Top-1 to the best rival trained without labels (points, "
-        f"{PERCENT} % interval of a paired bootstrap, {RESAMPLES} resamples of the test images"
-        f"{seeds}): {'; '.join(told)}."
+    seeds = lines.seeds.max()
+    few = "one run each: of these networks" if seeds < 2 else "in these runs"
+    told = f" ({few})" if seeds < ENOUGH else ""
+    caption = (
+        "Rows of BURN against the best rival of each column, which was trained without labels by another "
+        f"method (points). Over seeds: {PERCENT} % t-interval of the paired differences of {seeds} "
+        f"{'seeds' if seeds > 1 else 'seed'}. Over images: {PERCENT} % interval of a paired bootstrap, {RESAMPLES} "
+        f"resamples of the test images, the networks held fast. Verdict{told}: above or below where the "
+        "first of them that is known leaves out 0, else level."
+        + " † collapsed in at least one seed."
+        * bool(lines.collapsed.any())
     )
+    return Grid(heads, body, caption, "differences")
+
+
+def _ends(low: float, high: float) -> str:
+    return MISSING if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"

@@ -20,6 +20,9 @@ OF_STAGE = dict(zip((*STAGES, TEACHER), "o^s*", strict=True))  # marks of `trade
 # Its panels: scale, unit, and where in a decade the axis has ticks.
 COSTS = {"ops": (1e8, "OPs for one image (1e8)", (1,)), "bytes": (1e6, "stored (MB)", (1, 2, 5))}
 
+INFORMATION = ("target_information", "output_information")  # nats, of burn.training.collapse
+LEAST = 1e-4  # nats that are drawn: less is nothing
+
 
 def bars(cells: pd.DataFrame, label: str, base: Path, plain: set[str]) -> None:
     """Draw a table (burn.report.tables.fill), a group of bars per column, into `base`.pdf and .png.
@@ -224,9 +227,9 @@ def deployed(points: pd.DataFrame, label: str, base: Path, plain: set[str]) -> N
 
 def read_curves(folders: dict[tuple[str, int, str], Path]) -> pd.DataFrame:
     """The training curves of (method, seed, stage) -> artifact folder, one after another: `method`,
-    `seed`, `stage`, `update` (counted over all stages), `loss`, `balance` (or nan). Empty if nothing
-    was trained."""
-    known = ["method", "seed", "stage", "update", "loss", "balance"]
+    `seed`, `stage`, `update` (counted over all stages), and of the rest what was logged, else nan.
+    Empty if nothing was trained."""
+    known = ["method", "seed", "stage", "update", "loss", "balance", "kl", *INFORMATION]
     read = []
     for key, folder in folders.items():
         curve = pd.read_csv(folder / CURVE)
@@ -238,6 +241,30 @@ def read_curves(folders: dict[tuple[str, int, str], Path]) -> pd.DataFrame:
     ends = curves.groupby(known[:3], sort=False)["update"].max()
     before = (ends.groupby(known[:2]).cumsum() - ends).rename("before")
     return curves.assign(update=curves["update"] + curves.join(before, on=known[:3]).before)
+
+
+def information(curves: pd.DataFrame, base: Path) -> None:
+    """Draw what target and output say of the image, of the methods that have a KL term, against updates.
+
+    The first seed is a line, the others are thin.
+    """
+    methods = list(curves.method.unique())
+    with canvas(base, 2 * WIDTH, 2.2) as figure:
+        axes = figure.subplots(1, len(INFORMATION), sharey=True)
+        for ax, key in zip(axes, INFORMATION):
+            for (method, seed), own in curves.groupby(["method", "seed"], sort=False):
+                first = seed == curves.seed.iloc[0]
+                look = style.line(method, methods, set()) | {
+                    "marker": "",
+                    "lw": 1.0 if first else 0.4,
+                }
+                known = own[key].clip(lower=LEAST)
+                ax.plot(own["update"], known, label=method if first else None, **look)
+            ax.set_yscale("log")
+            ax.set_xlabel("updates")
+            ax.set_title(key.replace("_", " "))
+        axes[0].set_ylabel("nats")
+        legend(figure, [axes[0]], 4)
 
 
 def curves(curves: pd.DataFrame, base: Path) -> None:

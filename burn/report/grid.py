@@ -97,8 +97,8 @@ def to_markdown(grid: Grid) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def to_latex(grid: Grid, note: str = "") -> str:
-    r"""A `table` to \input, with `note` after its caption. The document needs PACKAGES.
+def to_latex(grid: Grid) -> str:
+    r"""A `table` to \input. The document needs PACKAGES.
 
     Headings that are equal neighbours become one, over a rule, but in the last line.
     """
@@ -116,7 +116,7 @@ def to_latex(grid: Grid, note: str = "") -> str:
             rf"% needs \usepackage{{{','.join(PACKAGES)}}}",
             rf"\begin{{{table}}}",
             r"  \centering",
-            rf"  \caption{{{escape(f'{caption} {note}'.strip())}}}",
+            rf"  \caption{{{escape(caption)}}}",
             rf"  \label{{tab:{grid.base}}}",
             *([r"  \resizebox{\textwidth}{!}{%"] if wide else []),
             rf"  \begin{{tabular}}{{{'l' * left + 'r' * (len(grid.heads) - left)}}}",

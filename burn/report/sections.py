@@ -7,7 +7,17 @@ import pandas as pd
 
 from burn import places
 from burn.places import PREDICTIONS
-from burn.report import captions, cost, deployment, difference, examples, figures, tables
+from burn.report import (
+    alive,
+    captions,
+    cost,
+    deployment,
+    difference,
+    examples,
+    figures,
+    tables,
+    terms,
+)
 from burn.report.captions import RANKING, caption, figure_key, measured, name
 from burn.report.collect import TEACHER, entry, is_random, methods
 from burn.report.grid import Cell, Grid, Head, printed, to_latex, to_markdown
@@ -40,16 +50,16 @@ class Report:
 
     def save(self, base: str, said: str, frame: pd.DataFrame, cells: pd.DataFrame,
              full: pd.DataFrame | None = None, heads: tuple[str, ...] = ("method",),
-             note: str = "", beside: bool = True, **reading: Any) -> Grid:  # fmt: skip
+             beside: bool = True, **reading: Any) -> Grid:  # fmt: skip
         """Write a table, which shows what is `said`; its CSV is that of `full`, with every metric."""
         told = caption(self.settings, said, frame, cells, beside=beside, **reading)
         grid = printed(cells, heads, told, base, self.link, beside)
-        return self.write(grid, tables.to_csv(cells if full is None else full), note)
+        return self.write(grid, tables.to_csv(cells if full is None else full))
 
-    def write(self, grid: Grid, csv: str, note: str = "") -> Grid:
+    def write(self, grid: Grid, csv: str) -> Grid:
         """Write tables/<base>.csv, .md and .tex."""
-        markdown = f"{to_markdown(grid)}\n*{grid.caption}*\n" + (note and f"\n{note}\n")
-        for suffix, text in {".csv": csv, ".md": markdown, ".tex": to_latex(grid, note)}.items():
+        markdown = f"{to_markdown(grid)}\n*{grid.caption}*\n"
+        for suffix, text in {".csv": csv, ".md": markdown, ".tex": to_latex(grid)}.items():
             path = (self.out / "tables" / grid.base).with_suffix(suffix)
             path.write_text(text, encoding="utf-8")
         return grid
@@ -75,12 +85,14 @@ def sections(report: Report, frame: pd.DataFrame) -> list[Section]:
     page = [Section("", [Prose(captions.what_was_run(settings, frame))])]
     if len(tasks) > 1:
         page.append(comparison(report, main))
+    page.append(rivals(report, main))
     for task in tasks:
         page.append(of_task(report, main[main.task == task], task))
         if task == MAIN:
             page.append(transfer(report, of_main))
     page += [stages(report, of_main), ablation(report, of_variants), costs(report, main)]
-    page += [deployed(report, of_main), training(report), beside_published(report, main, variants)]
+    page += [deployed(report, of_main), of_terms(report, main), training(report)]
+    page += [beside_published(report, main, variants)]
     items = captions.collapsed_runs(frame)
     page.append(Section("Collapsed runs", [Prose("" if items else "None.", items)]))
     return [section for section in page if section]
@@ -96,19 +108,24 @@ def comparison(report: Report, frame: pd.DataFrame) -> Section:
     return Section("Comparison", [grid, Picture("comparison", alt, figure_key(cells))])
 
 
+def rivals(report: Report, frame: pd.DataFrame) -> Section | None:
+    """Each row of BURN against the best rival of each column."""
+    lines = difference.differences(report.settings, frame, report.results)
+    if lines.empty:
+        return None
+    csv = lines.to_csv(index=False, lineterminator="\n")
+    return Section("Against the best rival", [report.write(difference.grid(lines, frame), csv)])
+
+
 def of_task(report: Report, frame: pd.DataFrame, task: str) -> Section:
     """Tables and figures of one task, of each method's last stage."""
-    rows, note = final_rows(report.settings, frame), ""
+    rows = final_rows(report.settings, frame)
     cells, full = (fill(frame, rows, columns(frame, every)) for every in (False, True))
     title, metric = name(task), measured(cells)
-    lines = difference.differences(report.settings, frame, report.results) if task == MAIN else []
-    if len(lines):
-        note = difference.sentence(lines, frame)
-        lines.to_csv(report.out / "tables/differences.csv", index=False, lineterminator="\n")
-    grid = report.save(task, f"{title}: {metric} (%).", frame, cells, full, note=note)
+    grid = report.save(task, f"{title}: {metric} (%).", frame, cells, full)
     figures.bars(cells, f"{metric[0].upper()}{metric[1:]} (%)", report.figure(task), report.plain)
     alt = f"{title}: {metric} of each method on each data set"
-    blocks = [grid, Prose(note), Picture(task, alt, figure_key(cells))]
+    blocks = [grid, Picture(task, alt, figure_key(cells))]
     more = [*of_shots(report, frame, rows, task), *pictures(report, frame, task)]
     return Section(title, [*blocks, *more])
 
@@ -247,6 +264,15 @@ def deployed(report: Report, frame: pd.DataFrame) -> Section:
     return Section("Deployment", blocks)
 
 
+def of_terms(report: Report, frame: pd.DataFrame) -> Section | None:
+    """What each network was given to learn from."""
+    lines = terms.records(report.settings, frame, report.results)
+    if lines.empty:
+        return None
+    csv = lines.to_csv(index=False, lineterminator="\n")
+    return Section("Terms of training", [report.write(terms.grid(lines), csv)])
+
+
 def training(report: Report) -> Section | None:
     """The training curves of the teacher and every method, main or ablation."""
     read = figures.read_curves(trainings(report.settings, report.results))
@@ -260,9 +286,24 @@ def training(report: Report) -> Section | None:
     if read.balance.notna().any():
         said += (
             " Dashed, by the scale on the right: the weight of burn's similarity term, the rest being "
-            "that of its KL term (a clustering term, where there is one, comes on top)."
+            "that of its KL term."
         )
-    return Section("Training", [Picture("curves", "Training loss of every method", said)])
+    blocks = [Picture("curves", "Training loss of every method", said)]
+    joint = read.dropna(subset=["kl", *figures.INFORMATION])
+    if len(joint):
+        figures.information(joint, report.figure("information"))
+        told = (
+            "What the target and the output of the classifiers say of an image, in nats (mutual information "
+            "of image and class over a batch), after every 20 updates of all stages. At 0 the KL term is "
+            "met by one class for all images, and the classifier on the teacher gets no gradient."
+        )
+        blocks.append(
+            Picture("information", "Information of target and output over training", told)
+        )
+        lines = alive.records(joint)
+        csv = lines.to_csv(index=False, lineterminator="\n")
+        blocks.append(report.write(alive.grid(lines), csv))
+    return Section("Training", blocks)
 
 
 def beside_published(report: Report, main: pd.DataFrame, variants: pd.DataFrame) -> Section | None:

@@ -117,13 +117,13 @@ def last_stages(frame: pd.DataFrame) -> pd.Series:
     return frame[frame["last"]].drop_duplicates("method").set_index("method").stage
 
 
-def totals(frame: pd.DataFrame) -> pd.DataFrame:
-    """`updates` and `images_seen` of each method, over all its stages, of one seed.
+def totals(frame: pd.DataFrame, keys: tuple[str, ...] = ("updates", "images_seen")) -> pd.DataFrame:
+    """`keys` of each method, summed over all its stages, of one seed.
 
     Not a number where a stage does not say. All seeds of a method train alike.
     """
     stages = frame.drop_duplicates(["method", "stage"])
-    return stages.groupby("method")[["updates", "images_seen"]].sum(min_count=1)
+    return stages.groupby("method")[list(keys)].sum(min_count=1)
 
 
 def whole(number: float | None) -> str:
@@ -155,7 +155,11 @@ def fill(frame: pd.DataFrame, rows: pd.DataFrame, columns: pd.DataFrame) -> pd.D
     cells["spread"] = cells["std"].where(cells.n > 1, cells.within_std).fillna(0.0)
     # What prints alike ranks alike.
     shown = cells["mean"].map(f"{{:.{DIGITS}f}}".format).astype(float)
-    places = shown.where(cells.ranked).groupby(cells.column).rank(method="dense", ascending=False)
+    places = (
+        shown.where(cells.ranked & ~cells.collapsed)
+        .groupby(cells.column)
+        .rank(method="dense", ascending=False)
+    )
     cells["mark"] = places.map({1: "best", 2: "second"}).fillna("")
     return cells
 

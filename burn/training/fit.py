@@ -18,6 +18,7 @@ from burn.errors import UserError
 from burn.experiment.schema import Train
 from burn.images.loader import Loader
 from burn.networks.arithmetic import autocast, in_force
+from burn.networks.binary import sharing_weights
 from burn.places import CHECKPOINT, LOG
 from burn.progress import Progress
 from burn.training import collapse
@@ -36,17 +37,21 @@ class Objective(nn.Module):
         self.method = [method]  # in a list: it is no submodule
 
     def forward(self, views: list[Tensor], labels: Tensor, step: int):
-        out = self.method[0].step(views, labels, step)
+        with sharing_weights():
+            out = self.method[0].step(views, labels, step)
         # DDP hands outputs on as they are only if they are plain containers of tensors.
         return out.loss, out.parts, out.outputs, out.targets
 
 
-def learning_rate(update: int, total: int, peak: float, warmup: float) -> float:
-    """Linear from 0 over the first `warmup` share of `total` updates, then cosine to 0."""
-    rise = warmup * total
+def learning_rate(update: int, total: int, cfg: Train) -> float:
+    """Linear from 0 over the first `warmup` share of `total` updates, then by `schedule` to 0."""
+    rise = cfg.warmup * total
     if update < rise:
-        return peak * (update + 1) / (rise + 1)
-    return peak * (1 + math.cos(math.pi * (update - rise) / max(1, total - rise))) / 2
+        return cfg.lr * (update + 1) / (rise + 1)
+    done = (update - rise) / max(1, total - rise)
+    if cfg.schedule == "linear":
+        return cfg.lr * (1 - done)
+    return cfg.lr * (1 + math.cos(math.pi * done)) / 2
 
 
 def optimiser(method, cfg: Train) -> torch.optim.Optimizer:
@@ -61,8 +66,8 @@ def optimiser(method, cfg: Train) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, cfg.lr, momentum=0.9, weight_decay=cfg.weight_decay, fused=True)
 
 
-def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str, Any]:
-    """Train `method.networks` in place; returns what metrics.json should say of it.
+def fit(method, loader: Loader, cfg: Train, steps: int, work: Work) -> dict[str, Any]:
+    """Train `method.networks` in place on `steps` batches; returns what metrics.json should say of it.
 
     Resumes from `work`'s checkpoint if there is one. Raises UserError if the loss stops being a
     number (naming the step and the last good checkpoint), or, with `cfg.strict`, on collapse.
@@ -81,15 +86,16 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
             objective, find_unused_parameters=True, broadcast_buffers=False
         )
     optimizer = optimiser(method, cfg)
-    total = epochs * loader.steps // cfg.accumulate
+    total = steps // cfg.accumulate
     if total == 0:
         raise UserError(
             f"train.accumulate: found {cfg.accumulate}; "
-            f"allowed: at most the {epochs * loader.steps} steps of the {epochs} epochs"
+            f"allowed: at most the {steps} steps that there are"
         )
     images = cfg.accumulate * loader.batch * world  # per update
     state = State(objective, optimizer, work, rank)
     update = state.resume(device)
+    first = update
     if update and rank == 0:
         print(f"resuming at update {update} of {total}", flush=True)
     progress = Progress(total, update, work.out, quiet=rank > 0)
@@ -101,7 +107,7 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
     began = time.monotonic()
 
     while update < total:
-        rate = learning_rate(update, total, cfg.lr, cfg.warmup)
+        rate = learning_rate(update, total, cfg)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         for micro in range(cfg.accumulate):
@@ -134,7 +140,9 @@ def fit(method, loader: Loader, cfg: Train, epochs: int, work: Work) -> dict[str
                 state.save(update)
                 saved = time.monotonic()
     progress.close()
-    return _summary(state.tail, total, total * images, method.normalised)
+    # Of a run in one go; of a resumed one nobody knows.
+    work.provenance["training_seconds"] = None if first else round(time.monotonic() - began, 1)
+    return _summary(state.tail, total, total * images, method.normalised, loader.batch)
 
 
 class State:
@@ -186,10 +194,11 @@ class CollapseWatch:
         self.before = self.warned = False
 
     def at(self, update: int, row: dict[str, float]) -> None:
-        now = _collapsed(row, self.normalised)
+        now = collapse.collapsed(row, self.normalised)
         if now and self.before and not self.warned:
             line = (
-                f"{self.work.out}: collapsed at update {update}: output spread "
+                f"{self.work.out}: collapsed at update {update} "
+                f"({', '.join(collapse.kinds(row, self.normalised))}): output spread "
                 f"{row['output_spread']:.3f}, information {row['output_information']:.4f} nats; "
                 f"expected a spread of at least {collapse.MIN_SPREAD}"
                 + ("" if self.normalised else f" and {collapse.MIN_INFORMATION} nats")
@@ -224,16 +233,13 @@ def _measures(method, outputs: Tensor | None, targets: Tensor | None) -> dict[st
     return row
 
 
-def _collapsed(row: dict[str, float], normalised: bool) -> bool:
-    return "output_spread" in row and collapse.collapsed(
-        row["output_spread"], row["output_information"], normalised
-    )
-
-
-def _summary(tail: list[dict], total: int, images: int, normalised: bool) -> dict[str, Any]:
+def _summary(
+    tail: list[dict], total: int, images: int, normalised: bool, batch: int = 0
+) -> dict[str, Any]:
     """Means over the last epoch; collapse is a state, so its measures are those of the last looks."""
     out: dict[str, Any] = {"updates": total, "images_seen": images}
     for key in tail[-1] if tail else ():
         rows = tail[-2:] if key.startswith(("output_", "target_")) else tail
         out[key] = round(sum(row[key] for row in rows) / len(rows), 6)
-    return out | {"collapsed": _collapsed(out, normalised)}
+    found = collapse.kinds(out, normalised, batch)
+    return out | {"collapsed": collapse.collapsed(out, normalised), "collapse": found}

@@ -35,6 +35,14 @@ class FrozenTeacher:
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             return self.network(x.to(self.dtype)).float()
 
+    def maps(self, x: Tensor) -> dict[int, Tensor]:
+        """(N, 3, H, W) -> {stride: (N, C, H / stride, W / stride)}, float32, the last of each stride.
+
+        The mean over the pixels of the coarsest is what `features` gives.
+        """
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            return {s: m.float() for s, m in self.network.maps(x.to(self.dtype)).items()}
+
     def embedding(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, E) float32 output of the contrastive MLP."""
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):

@@ -7,13 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from burn.errors import UserError
 from burn.training.distributed import world
 
 
-def classifier(dim: int, outputs: int = 2000, hidden: int = 2000) -> nn.Sequential:
+def classifier(
+    dim: int, outputs: int = 2000, hidden: int = 2000, norm: bool = False
+) -> nn.Sequential:
     """BURN's classifiers l and g: Linear - BN - ReLU - Linear, (N, dim) -> (N, outputs).
 
-    Linear layers start from Kaiming's normal initialisation (the released recipe).
+    Linear layers start from Kaiming's normal initialisation (the released recipe). norm: batch norm
+    without scale and shift on the outputs, which the published ones do not have.
     """
     head = nn.Sequential(
         nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, outputs)
@@ -21,6 +25,8 @@ def classifier(dim: int, outputs: int = 2000, hidden: int = 2000) -> nn.Sequenti
     for layer in (head[0], head[3]):
         nn.init.kaiming_normal_(layer.weight)
         nn.init.zeros_(layer.bias)
+    if norm:
+        head.append(nn.BatchNorm1d(outputs, affine=False))
     return head
 
 
@@ -97,3 +103,50 @@ def _gather(keys: Tensor) -> Tensor:
     parts = [torch.empty_like(keys) for _ in range(size)]
     torch.distributed.all_gather(parts, keys.contiguous())
     return torch.cat(parts)
+
+
+class MapProjections(nn.Module):
+    """1x1 convolutions from a student's maps to a teacher's, at some strides; gives their distance.
+
+    The teacher's maps are standardised channel by channel (over the batch and the pixels), so
+    a distance of 1 is that of a constant. Raises UserError if one of the networks lacks a stride.
+    """
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, strides: Iterable[int]):
+        super().__init__()
+        channels = [_channels(network) for network in (student, teacher)]
+        for stride in strides:
+            if not all(stride in known for known in channels):
+                common = sorted(channels[0].keys() & channels[1].keys())
+                raise UserError(
+                    f"recipe.maps: found {stride}; allowed: strides of both networks, {common}"
+                )
+        self.convolutions = nn.ModuleDict(
+            {str(s): nn.Conv2d(channels[0][s], channels[1][s], 1, bias=False) for s in strides}
+        )
+        self.norms = nn.ModuleDict(
+            {str(s): nn.BatchNorm2d(channels[1][s], affine=False) for s in strides}
+        )
+
+    def forward(self, student: dict[int, Tensor], teacher: dict[int, Tensor]) -> Tensor:
+        """Mean squared distance of {stride: (N, C, H, W)} maps, mean over the strides. Scalar."""
+        distances = [
+            F.mse_loss(
+                convolution(student[int(s)]).float(), self.norms[s](teacher[int(s)].detach())
+            )
+            for s, convolution in self.convolutions.items()
+        ]
+        return sum(distances) / len(distances)
+
+
+@torch.no_grad()
+def _channels(network: nn.Module) -> dict[int, int]:
+    """stride -> channels of the map."""
+    return {
+        s: m.shape[1]
+        for s, m in copy.deepcopy(network)
+        .to("meta")
+        .eval()
+        .maps(torch.empty(1, 3, 64, 64, device="meta", dtype=next(network.parameters()).dtype))
+        .items()
+    }

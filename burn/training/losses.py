@@ -1,4 +1,4 @@
-"""The BURN objective (Kim & Choi, CVPR 2022; the released recipe's form of it); InfoNCE; Sinkhorn.
+"""The BURN objective (Kim & Choi, CVPR 2022; the released recipe's form of it); InfoNCE.
 
 With p = softmax(target / T) and q = softmax(student / T), one direction's loss for N images is
 
@@ -73,14 +73,6 @@ def burn_loss(
     return BurnLoss(balance * distance + (1 - balance) * divergence, divergence, distance)
 
 
-def unit_rms(outputs: Tensor) -> Tensor:
-    """(N, C) outputs, each row scaled to a root mean square of 1 (its L2 norm to sqrt(C)).
-
-    Their softmax at temperature 1 is neither flat nor one-hot, whatever C is.
-    """
-    return F.normalize(outputs.float(), dim=1) * outputs.shape[1] ** 0.5
-
-
 def balance(step: int, total_steps: int, start: float = 0.9, end: float = 0.7) -> float:
     """Weight of the similarity term at `step` of `total_steps`: `start` to `end` on a half-cosine.
 
@@ -100,19 +92,3 @@ def info_nce(query: Tensor, key: Tensor, negatives: Tensor, temperature: float =
     logits = torch.cat([positive, query @ negatives.t()], 1) / temperature
     first = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
     return F.cross_entropy(logits, first)
-
-
-@torch.no_grad()
-def sinkhorn(scores: Tensor, epsilon: float = 0.05, rounds: int = 3) -> Tensor:
-    """Balanced assignment of N rows to C columns (SwAV, Caron et al. 2020, eq. 3-5).
-
-    Args:
-        scores: (N, C) similarities. epsilon: smoothness. rounds: of row and column scaling.
-    Returns (N, C): each row sums to 1, each column nearly to N / C.
-    """
-    q = scores.float() / epsilon
-    q = torch.exp(q - q.max())
-    for _ in range(rounds):
-        q = q / q.sum(0, keepdim=True).clamp_min(1e-12) / q.shape[1]
-        q = q / q.sum(1, keepdim=True).clamp_min(1e-12) / q.shape[0]
-    return q * q.shape[0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import field_validator
 
-from burn.experiment.schema import Augment, Strict, Train
+from burn.experiment.schema import Augment, Strict, Student, Train
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 
 class Recipe(Strict):
-    """What params.yaml may say of a method; `train` and `augment` override the shared sections."""
+    """What params.yaml may say of a method; these three override the shared sections."""
 
     train: dict[str, Any] = {}
     augment: dict[str, Any] = {}
+    student: dict[str, Any] = {}
 
     @field_validator("train")
     @classmethod
@@ -35,6 +36,12 @@ class Recipe(Strict):
     @classmethod
     def _augment(cls, value):
         Augment.model_validate(value)
+        return value
+
+    @field_validator("student")
+    @classmethod
+    def _student(cls, value):
+        Student.model_validate({"arch": "reactnet"} | value)
         return value
 
 
@@ -68,7 +75,8 @@ class Method:
 
     distils = False  # True: learns from the frozen teacher, so stands under methods.distilled
     views = 2  # augmented views per image: 2, 1, or 0 for a random crop and flip alone
-    neck = True  # BURN's Linear + ReLU after the pool belongs to the feature
+    # How often `step` puts each image of its batch through the student (small views are not counted).
+    student_passes = 2
     trains = True  # False: 0 epochs, in every stage
     calibrates = False  # True: with 0 epochs its batch norms still see some batches, in every stage
     temperature = 0.2  # of the softmax in which collapse is measured

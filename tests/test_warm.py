@@ -1,0 +1,114 @@
+"""Steps that fork from a Python which has imported torch: they say, write and end as steps do."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import graphs
+import pytest
+from cli import ENVIRONMENT, FILES, hashes, pretrain
+
+WAITING = """
+import os, time
+from burn.methods.supervised import Method as Base, Recipe as Recipe
+class Method(Base):
+    def step(self, views, labels, step):
+        if os.path.exists({folder!r} + "/wait"):
+            open({folder!r} + "/pid.tmp", "w").write(str(os.getpid()))
+            os.replace({folder!r} + "/pid.tmp", {folder!r} + "/pid")
+            time.sleep(600)
+        return super().step(views, labels, step)
+"""
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The environment of callers that have a server of their own, which is up; ends with the module."""
+    folder = tempfile.mkdtemp()  # short: a socket's address has 107 bytes
+    environment = {**ENVIRONMENT, "TMPDIR": folder}
+    environment.pop("BURN_WARM", None)
+    run("prepare", "--dataset", "nothing", "--out", "nowhere", env=environment)
+    until = time.monotonic() + 120
+    while not (found := [p for p in Path(folder).glob("burn-*/*") if p.is_socket()]):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    yield environment
+    server = subprocess.run(["pgrep", "-f", str(found[0])], capture_output=True, text=True)
+    for pid in server.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
+    shutil.rmtree(folder)
+
+
+def run(*words, env, **options):
+    command = [sys.executable, "-m", "burn", *map(str, words)]
+    return subprocess.run(
+        command, cwd=graphs.ROOT, env=env, capture_output=True, text=True, **options
+    )
+
+
+def test_a_fork_writes_and_says_what_the_step_itself_does(ground, server, tmp_path):
+    forked = run(*pretrain(ground, tmp_path / "forked"), env=server)
+    alone = run(*pretrain(ground, tmp_path / "alone"), env={**server, "BURN_WARM": "0"})
+    assert (forked.returncode, forked.stderr) == (alone.returncode, alone.stderr) == (0, "")
+    assert hashes(tmp_path / "forked") == hashes(tmp_path / "alone")
+    assert set(FILES) <= set(os.listdir(tmp_path / "forked"))
+
+
+def test_an_error_is_one_line_and_exit_code_2(ground, server, tmp_path):
+    words = pretrain(ground, tmp_path / "out", "nobody")
+    forked, alone = (run(*words, env=server | {"BURN_WARM": on}) for on in ("1", "0"))
+    assert forked.returncode == alone.returncode == 2
+    assert forked.stderr == alone.stderr != ""
+
+
+def test_an_edited_file_is_in_force_at_once(ground, server, tmp_path):
+    code = tmp_path / "own.py"
+    for said in ("first", "second"):
+        code.write_text(f"raise SystemExit({said!r})")
+        assert run(*pretrain(ground, tmp_path / "out", code=code), env=server).stderr == f"{said}\n"
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGKILL, None), (signal.SIGTERM, None)])
+def test_a_fork_ends_with_its_caller_and_can_be_started_anew(
+    ground, server, tmp_path, number, code
+):
+    method = tmp_path / "waiting.py"
+    method.write_text(WAITING.format(folder=str(tmp_path)))
+    words = pretrain(ground, tmp_path / "out", code=method)
+    (tmp_path / "wait").touch()
+    caller = subprocess.Popen(
+        [sys.executable, "-m", "burn", *map(str, words)], cwd=graphs.ROOT, env=server
+    )
+    until = time.monotonic() + 120
+    while not (tmp_path / "pid").exists():
+        assert caller.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    fork = int((tmp_path / "pid").read_text())
+    assert fork != caller.pid
+    caller.send_signal(number)
+    assert caller.wait(30) != 0
+    (tmp_path / "wait").unlink()
+    done = run(*words, env=server)  # at once: the lock of the one before is waited for
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(fork, 0)
+
+
+def test_there_is_none_where_a_process_belongs_to_a_job():
+    code = "import sys; sys.argv = ['burn', 'cost']; from burn import warm; print(warm.wanted())"
+    for variable, expected in (
+        ("", sys.platform == "linux"),
+        ("SLURM_JOB_ID", False),
+        ("LOCAL_RANK", False),
+    ):
+        env = {k: v for k, v in ENVIRONMENT.items() if k != "BURN_WARM"} | (
+            {variable: "0"} if variable else {}
+        )
+        done = subprocess.run([sys.executable, "-c", code], env=env, cwd=graphs.ROOT,
+                              capture_output=True, text=True, check=True)  # fmt: skip
+        assert done.stdout == f"{expected}\n"
