@@ -11,10 +11,11 @@ from typing import Any
 from burn.artifacts import artifact, read_json
 from burn.experiment.schema import Machine
 from burn.networks import stages
-from burn.places import GRAPH, GRAPH_INT8, METRICS, PACKED, RUNTIMES, TEACHER, WEIGHTS
+from burn.places import GRAPH, GRAPH_INT8, METRICS, PACKED, QONNX, RUNTIMES, TEACHER, WEIGHTS
 
 BANK, QUERIES = 4000, 2000  # at most: training images that vote, test images that are asked
 K, TEMPERATURE = 20, 0.1  # of the vote
+NEEDED = ("openvino", "onnx")  # for the graphs
 APART = 1e-3  # features further apart than this share of the largest one: a sign was another
 
 
@@ -48,9 +49,10 @@ def export(settings: dict[str, Any], networks: Path, data: Path | None, out: Pat
         bits = 1 if precision == "binary" else 32
         made = {"packed": (bits, [PACKED], packed.load(work.path(PACKED)))}
         work.path(RUNTIMES).mkdir(exist_ok=True)
-        if importlib.util.find_spec("openvino") is None:
-            print(f"{out}: OpenVINO is not installed, so {PACKED} alone is written; "
-                  "to have its graph, too: pip install '.[export]'")  # fmt: skip
+        absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+        if absent:
+            print(f"{out}: {' and '.join(absent)} not installed, so {PACKED} alone is written; "
+                  "to have its graphs, too: pip install '.[export]'")  # fmt: skip
         else:
             made |= graphs(network, settings["size"], bits, ranges, work.dir, machine.threads)
         if precision == "binact":
@@ -81,13 +83,31 @@ def graphs(network, size: int, bits: int, ranges: dict | None, folder: Path, thr
     wanted = {"openvino": (bits, GRAPH, None)}
     if isinstance(network, ResNet) and ranges:
         wanted["openvino-int8"] = 8, GRAPH_INT8, ranges
-    out = {}
+    out = {} if bits != 1 else qonnx(network, size, folder, threads)
     for name, (own, file, known) in wanted.items():
         files = [f"{RUNTIMES}/{file}", f"{RUNTIMES}/{Path(file).with_suffix('.bin')}"]
         path = folder / files[0]
         save_model(ir.model(network, size, own, known), path, compress_to_fp16=False)
         out[name] = own, files, runtime.Compiled(runtime.read(path), threads)
     return out
+
+
+def qonnx(network, size: int, folder: Path, threads: int) -> dict:
+    """Write a binary `network` in QONNX; the same as `graphs` gives. It is read back by OpenVINO, its
+    BipolarQuant said in operators that OpenVINO has."""
+    import io
+
+    import onnx
+    import openvino
+
+    from burn.deploy import qonnx, runtime
+    from burn.deploy.fold import fold
+
+    file = f"{RUNTIMES}/{QONNX}"
+    onnx.save(qonnx.model(fold(network), network.dim, size), folder / file)
+    read = qonnx.plain(onnx.load(folder / file)).SerializeToString()
+    model = openvino.Core().read_model(io.BytesIO(read))
+    return {"qonnx": (1, [file], runtime.Compiled(model, threads))}
 
 
 class Images:

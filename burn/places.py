@@ -12,12 +12,8 @@ KNOWN = {METRICS, WEIGHTS, PROVENANCE, LOG, CURVE, TENSORS, INDEX, PROTOCOL, COD
          OVERLAY, *REPORT, ".gitignore"}  # all that artifact folders hold  # fmt: skip
 
 # Of export: the network in as few bytes as it has, and a folder of what other programs read.
-PACKED, RUNTIMES, GRAPH, GRAPH_INT8 = (
-    "network.safetensors",
-    "runtimes",
-    "network.xml",
-    "network-int8.xml",
-)
+PACKED, RUNTIMES = "network.safetensors", "runtimes"
+GRAPH, GRAPH_INT8, QONNX = "network.xml", "network-int8.xml", "network.onnx"
 
 TEACHER = "teacher"  # its row in every table
 

@@ -1,6 +1,8 @@
 """`python -m burn export`: the last network of a method in files, each as good as the network."""
 
+import ast
 import importlib.util
+import io
 import json
 import re
 import shutil
@@ -8,6 +10,8 @@ import shutil
 import cli
 import deployed
 import graphs
+import onnx
+import openvino
 import pytest
 import torch
 from pixels import gaussian_data
@@ -15,7 +19,7 @@ from safetensors.torch import save_file
 
 import burn
 from burn.artifacts import write_json
-from burn.deploy import runtime
+from burn.deploy import qonnx, runtime
 from burn.evaluation.scores import Scores
 from burn.export import Images
 from burn.latency import exports, interleaved, latency
@@ -64,10 +68,12 @@ def test_every_format_is_compared_with_the_network(place, binary):
     assert {f.name for f in out.iterdir()} == {
         "network.safetensors", "runtimes", "metrics.json", "provenance.json"
     }  # fmt: skip
-    assert {f.name for f in (out / "runtimes").iterdir()} == {"network.xml", "network.bin"}
+    assert {f.name for f in (out / "runtimes").iterdir()} == {
+        "network.xml", "network.bin", "network.onnx"
+    }  # fmt: skip
     assert metrics["network"] == network.config and metrics["precision"] == "binary"
     assert (metrics["images"], metrics["dataset"], metrics["pixels"]) == (200, "imagenet", 32)
-    assert set(metrics["formats"]) == {"packed", "openvino"}
+    assert set(metrics["formats"]) == {"packed", "openvino", "qonnx"}
     for found in metrics["formats"].values():
         assert found["bits"] == 1 and found["agreement"] > 95 and found["apart"] < 5
     sizes = {f.name: f.stat().st_size for f in out.rglob("*") if f.is_file()}
@@ -114,6 +120,9 @@ def test_what_ships_scores_as_the_network_in_linear_evaluation(binary):
     assert 25 < expected < 99, "of eight classes: there must be something to lose"
     assert top1(burn.load(out), 5) == pytest.approx(expected, abs=2)
     graph = runtime.Compiled(runtime.read(out / "runtimes" / "network.xml"), 1)
+    assert top1(graph, 5) == pytest.approx(expected, abs=2)
+    plain = qonnx.plain(onnx.load(out / "runtimes" / "network.onnx")).SerializeToString()
+    graph = runtime.Compiled(openvino.Core().read_model(io.BytesIO(plain)), 1)
     assert top1(graph, 5) == pytest.approx(expected, abs=2)
 
 
@@ -165,7 +174,11 @@ def test_without_openvino_the_packed_file_alone_is_written_and_a_line_says_so(
     metrics = exported(place, place / "binary" / "net", place / "bare")
     assert set(metrics["formats"]) == {"packed"}
     assert list((place / "bare" / "runtimes").iterdir()) == []
-    said = [line for line in capsys.readouterr().out.splitlines() if "OpenVINO" in line]
+    said = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if "openvino" in line and "not installed" in line
+    ]
     assert len(said) == 1 and "pip install '.[export]'" in said[0]
 
 
@@ -182,13 +195,29 @@ def test_labels_of_several_classes_have_no_vote(place, binary):
     assert set(images.compare(known, known)) == {"difference", "apart"}
 
 
+def test_released_weights_are_exported_too(place, file, tmp_path):
+    words = ["import-checkpoint", "--input", file("stage"), "--out", tmp_path / "released"]
+    assert cli.call(*words) == 0
+    metrics = exported(place, tmp_path / "released", tmp_path / "out", data=False)
+    assert metrics["precision"] == "binary" and metrics["formats"]["openvino"]["bits"] == 1
+    x = deployed.images()
+    assert deployed.same(burn.load(file("stage"))(x), burn.load(tmp_path / "out")(x))
+
+
+def test_a_folder_without_a_network_is_one_line(place, tmp_path, capsys):
+    words = ["export", "--params", place / "params.yaml", "--networks", tmp_path / "gone"]
+    assert cli.call(*words, "--out", tmp_path / "out") == 2
+    assert "gone/metrics.json: no such file" in cli.error_of(capsys)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("runs", ["torch", "OpenVINO"])
 def test_the_lines_of_the_docs_run_as_they_stand(binary, runs, tmp_path, monkeypatch):
     network, out, _ = binary
     text = (graphs.ROOT / "docs" / "deployment.md").read_text()
     (block,) = [b for b in re.findall(r"```python\n(.*?)```", text, re.S)
                 if ("openvino" in b) == (runs == "OpenVINO")]  # fmt: skip
-    assert len(block.splitlines()) == 3
+    assert len(ast.parse(block).body) == 3
     shutil.copytree(out, tmp_path / "results/default/export/burn/seed0")
     monkeypatch.chdir(tmp_path)
     said = {}

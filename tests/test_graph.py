@@ -1,15 +1,18 @@
 """The graphs for OpenVINO compute what the network does, and the 1-bit one counts bits."""
 
+import io
+
 import deployed
 import numpy as np
+import onnx
 import openvino
 import pytest
 import torch
 import torch.nn.functional as F
 from openvino import opset13 as op
 
-from burn.deploy import ir, runtime
-from burn.deploy.fold import Half
+from burn.deploy import ir, qonnx, runtime
+from burn.deploy.fold import Half, fold
 from burn.deploy.ranges import watched
 from burn.errors import UserError
 
@@ -128,3 +131,36 @@ def test_a_damaged_graph_is_one_line(tmp_path, what):
         runtime.read(path)
     told = str(error.value)
     assert told.startswith(str(path.with_suffix(""))) and "\n" not in told, told
+
+
+def in_plain_operators(network, side) -> runtime.Compiled:
+    model = qonnx.plain(qonnx.model(fold(network), network.dim, side))
+    onnx.checker.check_model(model, full_check=True)
+    return runtime.Compiled(openvino.Core().read_model(io.BytesIO(model.SerializeToString())), 1)
+
+
+@pytest.mark.parametrize(
+    ("side", "changes"), [(32, {}), (40, {"neck": False}), (20, {"stem": "small", "width": 0.5})]
+)
+def test_qonnx_says_the_network(side, changes):
+    network, x = deployed.network(**changes), deployed.images(side=side)
+    model = qonnx.model(fold(network), network.dim, side)
+    bipolar = [node for node in model.graph.node if node.op_type == "BipolarQuant"]
+    assert len(bipolar) == 2 * 26, "weights and activations of every binary convolution"
+    assert {node.domain for node in bipolar} == {"qonnx.custom_op.general"}
+    constants = {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer}
+    assert all(constants[node.input[1]] == 1 for node in bipolar)
+    weights = [constants[n.input[0]] for n in bipolar if n.input[0] in constants]
+    assert len(weights) == 26 and all((np.abs(w) == 1).all() for w in weights)
+    assert deployed.same(network(x), in_plain_operators(network, side)(x))
+
+
+def test_qonnx_by_its_own_executor(tmp_path):
+    """Where the package qonnx is installed; it is in no extra, being needed for nothing else."""
+    execute = pytest.importorskip("qonnx.core.onnx_exec").execute_onnx
+    wrapper = pytest.importorskip("qonnx.core.modelwrapper").ModelWrapper
+    infer = pytest.importorskip("qonnx.transformation.infer_shapes").InferShapes
+    network, x = deployed.network(), deployed.images(1)
+    model = wrapper(qonnx.model(fold(network), network.dim, 32)).transform(infer())
+    found = torch.from_numpy(execute(model, {"images": x.numpy()})["features"])
+    torch.testing.assert_close(found, network(x), rtol=1e-4, atol=1e-4)

@@ -98,7 +98,7 @@ REFUSED = [
     (STANDALONE + "mine", {"file": "s2bnn", "epochs": {"binary": 1}}, STANDALONE + "mine.file",
      "'s2bnn'", "under methods.distilled"),
     (BURN + "recipe.temprature", 1, BURN + "recipe.temprature", "unknown key", RECIPE),
-    (BURN + "recipe.target", "moved", BURN + "recipe.target", "'moved'", "'joint', 'frozen'"),
+    (BURN + "recipe.target", "moved", BURN + "recipe.target", "'moved'", "'joint' or 'frozen'"),
     (BURN + "recipe.train", {"lrr": 1}, BURN + "recipe.train.lrr", "unknown key", "batch, accum"),
     (BURN + "recipe.train", {"lr": -1}, BURN + "recipe.train.lr", "-1", "greater than 0"),
     (BURN + "recipe.train", 5, BURN + "recipe.train", "5", "a valid dictionary"),

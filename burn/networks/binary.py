@@ -156,11 +156,6 @@ def sharing_weights():
         _shared = before
 
 
-def _same(w: Tensor, before: Tensor, version: int) -> bool:
-    """Is `w` the memory of `before`, unwritten since `version`?"""
-    return w.data_ptr() == before.data_ptr() and w._version == version
-
-
 class BinaryConv2d(nn.Module):
     """Shift, binarise, convolve (no bias), at the precision in force.
 
@@ -178,8 +173,7 @@ class BinaryConv2d(nn.Module):
         self.stride, self.padding, self.dilation = stride, kernel // 2, 1
         self.gradient = gradient
         self.precision = "real"
-        self._kept: dict | None = None
-        self._of: tuple[Tensor, int] | None = None
+        self._kept: tuple[Tensor, tuple, Tensor] | None = None  # see _of_frozen
 
     def effective_weight(self) -> Tensor:
         """The weight the convolution uses: in `binary`, two values per output channel."""
@@ -202,29 +196,28 @@ class BinaryConv2d(nn.Module):
         return _BinaryInputConv.apply(x, self.shift, w, how, self.gradient)
 
     def _prepared(self, how: Plan, dtype: torch.dtype) -> Tensor:
-        """The effective weight as `how` takes it, or the one made before, where that still holds."""
-        kept = self._kept_weights()
-        graph = torch.is_grad_enabled() and self.weight.requires_grad
-        key = (self, self.weight._version, self.precision, how, dtype, graph)
-        if kept is not None and key in kept:
-            return kept[key]
-        # What is kept in eval mode may serve outside of inference mode, too.
-        lasting = self._kept is not None
-        with torch.inference_mode(False) if lasting else contextlib.nullcontext():
-            made = how.weight(self.effective_weight().to(dtype))
-        if kept is not None:
-            kept[key] = made
-        return made
-
-    def _kept_weights(self) -> dict | None:
-        """In eval mode a frozen weight is binarised once, and again if it has changed since."""
+        """The effective weight as `how` takes it; the one made before, inside `sharing_weights`, and of a
+        frozen weight in eval mode, unless it has changed since."""
         w = self.weight
-        if self.training or w.requires_grad or w.is_inference() or w.is_meta:
-            self._kept, self._of = None, None
-            return _shared
-        if self._kept is None or not _same(w, *self._of):
-            self._kept, self._of = {}, (w.detach(), w._version)
-        return self._kept
+        if not (self.training or w.requires_grad or w.is_inference() or w.is_meta):
+            return self._of_frozen(how, dtype)
+        self._kept = None
+        key = (self, w._version, self.precision, how, dtype, torch.is_grad_enabled())
+        if _shared is None or key not in _shared:
+            made = how.weight(self.effective_weight().to(dtype))
+            if _shared is None:
+                return made
+            _shared[key] = made
+        return _shared[key]
+
+    def _of_frozen(self, how: Plan, dtype: torch.dtype) -> Tensor:
+        w, key = self.weight, (self.weight._version, self.precision, how, dtype)
+        kept = self._kept
+        if kept is None or kept[0].data_ptr() != w.data_ptr() or kept[1] != key:
+            with torch.inference_mode(False):  # it may serve outside, too
+                made = how.weight(self.effective_weight().to(dtype))
+            kept = self._kept = w.detach(), key, made
+        return kept[2]
 
     def extra_repr(self) -> str:
         out, channels, kernel, _ = self.weight.shape

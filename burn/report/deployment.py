@@ -16,13 +16,14 @@ from burn.report.collect import methods
 from burn.report.grid import MISSING, Cell, Grid, Head
 
 # Format of an export -> what runs it, in print; and by bits of a weight, in latency.json.
-RUNS = {"packed": "torch", "openvino": "OpenVINO", "openvino-int8": "OpenVINO"}
+RUNS = {"packed": "torch", "openvino": "OpenVINO", "openvino-int8": "OpenVINO", "qonnx": "QONNX"}
 TIMED = {1: "OpenVINO 1 bit", 8: "OpenVINO int8", 32: "OpenVINO fp32"}
 RUNTIMES = ("torch", *(TIMED[bits] for bits in (32, 8, 1)))
 COMPARED = ("difference", "apart", "agreement")
 CAPTION = (
     "The networks as they are exported. File: bytes of network.safetensors (read by torch), or of the "
-    "graph for OpenVINO with its weights. Compared with the trained network on {images} test images of "
+    "graph for OpenVINO with its weights, or of network.onnx, whose weights stand as floats for a tool-chain "
+    "to pack. Compared with the trained network on {images} test images of "
     "{dataset}: the largest difference of a feature, in percent of the largest feature; images apart by "
     "more than 0.1 % of it (sums that round differently give an activation another sign, and all that "
     "follows is another); agreement of a k-NN vote. Largest difference and mean shares over seeds."
@@ -74,9 +75,8 @@ def with_times(lines: pd.DataFrame, known: dict[str, Any]) -> pd.DataFrame:
         for method in row["methods"]
         if row["exported"] and row["batch"] == row["threads"] == 1
     }
-    runtime = [
-        "torch" if line.format == "packed" else TIMED[line.bits] for line in lines.itertuples()
-    ]
+    by = {"packed": lambda bits: "torch", "qonnx": lambda bits: None}
+    runtime = [by.get(form, TIMED.get)(bits) for form, bits in zip(lines.format, lines.bits)]
     return lines.assign(ms=[found.get(key, float("nan")) for key in zip(lines.method, runtime)])
 
 

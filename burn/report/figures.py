@@ -201,7 +201,7 @@ def deployed(points: pd.DataFrame, label: str, base: Path, plain: set[str]) -> N
     floats, in OpenVINO; hollow: in torch.
     """
     methods = list(points.method.unique())
-    shown = points[points.format != "openvino-int8"]  # its score is not known
+    shown = points[points.format.isin(["packed", "openvino"])]  # of int8 the score is not known
     panels = {"ms": ("ms for one image, measured", 1), "bytes": ("file (MB)", 1e6)}
     panels = {key: how for key, how in panels.items() if shown[key].notna().any()}
     with canvas(base, WIDTH, 2.9) as figure:

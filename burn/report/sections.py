@@ -92,7 +92,7 @@ def sections(report: Report, frame: pd.DataFrame) -> list[Section]:
             page.append(transfer(report, of_main))
     page += [stages(report, of_main), ablation(report, of_variants), costs(report, main)]
     page += [deployed(report, of_main), of_terms(report, main), training(report)]
-    page.append(beside_published(report, main, variants))
+    page += [beside_published(report, main, variants)]
     items = captions.collapsed_runs(frame)
     page.append(Section("Collapsed runs", [Prose("" if items else "None.", items)]))
     return [section for section in page if section]
@@ -237,15 +237,6 @@ def costs(report: Report, frame: pd.DataFrame) -> Section:
     return Section("Cost", [report.write(cost.grid(lines), csv)])
 
 
-def of_terms(report: Report, frame: pd.DataFrame) -> Section | None:
-    """What each network was given to learn from."""
-    lines = terms.records(report.settings, frame, report.results)
-    if lines.empty:
-        return None
-    csv = lines.to_csv(index=False, lineterminator="\n")
-    return Section("Terms of training", [report.write(terms.grid(lines), csv)])
-
-
 def deployed(report: Report, frame: pd.DataFrame) -> Section:
     """Tables of what is exported, and how fast it is; the main task against time and bytes."""
     lines = deployment.exported(report.settings, report.results)
@@ -271,6 +262,15 @@ def deployed(report: Report, frame: pd.DataFrame) -> Section:
         csv = rows.drop(columns="network").to_csv(index=False, lineterminator="\n")
         blocks.append(report.write(deployment.latency_grid(known), csv))
     return Section("Deployment", blocks)
+
+
+def of_terms(report: Report, frame: pd.DataFrame) -> Section | None:
+    """What each network was given to learn from."""
+    lines = terms.records(report.settings, frame, report.results)
+    if lines.empty:
+        return None
+    csv = lines.to_csv(index=False, lineterminator="\n")
+    return Section("Terms of training", [report.write(terms.grid(lines), csv)])
 
 
 def training(report: Report) -> Section | None:
