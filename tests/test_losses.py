@@ -183,7 +183,7 @@ def test_each_kind_of_collapse_has_its_own_name(outputs, targets, kinds):
         "codes": 100 * torch.eye(64, 100) + z,
     }
     if outputs == "one class":  # and yet they point in many directions
-        made["one class"][:, :50] += 3000 * torch.randn(64, 50).clamp(max=0)
+        made["one class"][:, 50:] += 3000 * torch.randn(64, 50).clamp(max=0)
     found = {}
     for prefix, key in (("output", outputs), ("target", targets)):
         found |= {f"{prefix}_{k}": v for k, v in collapse.measures(made[key], 0.2).items()}
