@@ -60,7 +60,8 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(ground, tmp_path, capsys):
     until = time.monotonic() + 240
     checkpoint = tmp_path / ".cut.partial" / "checkpoint.pt"
     while not checkpoint.exists():
-        assert process.poll() is None and time.monotonic() < until
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until
         time.sleep(0.01)
     process.kill()
     process.communicate()
