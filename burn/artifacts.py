@@ -142,18 +142,24 @@ def hold_run(results: Path, shared: bool = False):
     Raises UserError if somebody else is at work in it.
     """
     results.mkdir(parents=True, exist_ok=True)
-    file = open(results / ".run.lock", "a")
+    paths = [results / ".run.lock"]
+    if not shared and Path(".dvc").is_dir():
+        Path(".dvc/tmp").mkdir(exist_ok=True)
+        paths.append(Path(".dvc/tmp/lock"))  # DVC's own: it removes outputs before it runs a step
+    files = [open(path, "a") for path in paths]
     try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        for file in files:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
-        file.close()
+        for file in files:
+            file.close()
         raise UserError(
             f"{results}: another Snakemake or DVC is at work in it; wait for it or stop it"
         ) from None
     if not shared:
         os.environ[HELD] = str(results.resolve())
-        _holding.append(file)  # a file that nobody knows is closed
-    return file
+        _holding.extend(files)  # a file that nobody knows is closed
+    return files[0]
 
 
 @contextmanager

@@ -8,12 +8,12 @@ TENSORS, INDEX = "data.safetensors", "index.json"  # of prepare
 PROTOCOL, CODE, PREDICTIONS = "protocol.json", "task.py", "predictions.npz"  # of protocol, evaluate
 OVERLAY = "overlay.yaml"  # of import-checkpoint
 REPORT = ("report.md", "report.html", "tables", "figures", "metrics")  # of report
-KNOWN = {METRICS, WEIGHTS, PROVENANCE, LOG, CURVE, TENSORS, INDEX, PROTOCOL, CODE, PREDICTIONS,
-         OVERLAY, *REPORT, ".gitignore"}  # all that artifact folders hold  # fmt: skip
-
 # Of export: the network in as few bytes as it has, and a folder of what other programs read.
 PACKED, RUNTIMES = "network.safetensors", "runtimes"
 GRAPH, GRAPH_INT8, QONNX = "network.xml", "network-int8.xml", "network.onnx"
+
+KNOWN = {METRICS, WEIGHTS, PROVENANCE, LOG, CURVE, TENSORS, INDEX, PROTOCOL, CODE, PREDICTIONS,
+         OVERLAY, PACKED, RUNTIMES, *REPORT, ".gitignore"}  # all that artifact folders hold  # fmt: skip
 
 TEACHER = "teacher"  # its row in every table
 

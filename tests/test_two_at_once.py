@@ -78,21 +78,33 @@ def test_runs_apart_do_not_matter(folder):
 SNAKEMAKE, TARGET = ["snakemake", "--cores", "1"], "results/smoke/teacher/seed0/metrics.json"
 
 
+WAIT = """
+import os, time
+while __name__.startswith("burn_code") and os.path.exists("wait"):  # where a step runs it
+    time.sleep(0.1)
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("second", ["snakemake", "dvc"])
 def test_two_engines_at_once(smoke_params, tmp_path, second):
     """The first trains the teacher; the second, started meanwhile, refuses; the first finishes."""
     folder = graphs.copy(tmp_path / "repo", smoke_params)
+    with open(folder / "burn" / "methods" / "mocov2.py", "a") as file:
+        file.write(WAIT)
+    (folder / "wait").touch()
     words = {"snakemake": ["snakemake", "--cores", "1", "all"], "dvc": ["dvc", "repro"]}[second]
     here = {"cwd": folder, "env": ENVIRONMENT, "text": True}
     first = subprocess.Popen([*SNAKEMAKE, TARGET], **here, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while not (folder / "results/smoke/.run.lock").exists():
+    until = time.monotonic() + 120
+    while not (folder / "results/smoke/logs/teacher/seed0.log").exists():
         assert first.poll() is None and time.monotonic() < until
         time.sleep(0.05)
     done = subprocess.run(words, **here, capture_output=True)
     assert done.returncode != 0
-    assert sum(BUSY in line for line in (done.stdout + done.stderr).splitlines()) == 1
+    said = BUSY if second == "snakemake" else "Unable to acquire lock"
+    assert sum(said in line for line in (done.stdout + done.stderr).splitlines()) == 1
+    (folder / "wait").unlink()
     assert first.wait(120) == 0
     plan = subprocess.run([*SNAKEMAKE, "-n", TARGET], **here, capture_output=True)
     assert "Nothing to be done" in plan.stdout + plan.stderr
