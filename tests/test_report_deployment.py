@@ -36,6 +36,8 @@ def test_without_times_the_table_has_bytes_and_agreement(results):
     assert [x["method"] for x in lines if x["format"] == "packed"] == [
         "random", "supervised", "s2bnn", "burn", "teacher"
     ]  # fmt: skip
+    forms = [x["format"] for x in lines if x["method"] in ("burn", "teacher")]
+    assert forms == ["packed", "openvino", "qonnx", "packed", "openvino", "openvino-int8"]
     burn = find(lines, method="burn", format="openvino")
     assert (burn["bits"], burn["bytes"]) == ("1", "100000")
     # over seeds: the largest of 0.5, 1 and 1.5; means of the others

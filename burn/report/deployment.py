@@ -50,7 +50,8 @@ def exported(settings: dict[str, Any], results: Path) -> pd.DataFrame:
             if facts.get("method") != method or "formats" not in facts:
                 found = facts.get("method")
                 raise UserError(f"{path}: method: found {found!r}; expected {method!r}, exported")
-        for form, first in known[0]["formats"].items():
+        for form in (form for form in RUNS if form in known[0]["formats"]):
+            first = known[0]["formats"][form]
             each = pd.DataFrame([facts["formats"].get(form, {}) for facts in known])
             each = each.reindex(columns=["bits", "bytes", *COMPARED])
             line = {"method": method, "format": form, "pixels": known[0]["pixels"]}
