@@ -7,7 +7,7 @@ from torch import nn
 
 from burn.networks.binary import BinaryConv2d, sharing_weights
 from burn.networks.blocks import conv1x1, conv3x3
-from burn.networks.convolution import Direct, Pointwise, Winograd, axis, convolve, plan
+from burn.networks.convolution import Direct, Pointwise, Winograd, _kronecker, axis, convolve, plan
 
 SIDES = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 7), (8, 8), (14, 14), (1, 2), (2, 6)]
 
@@ -42,6 +42,15 @@ def test_winograd_gives_what_the_library_gives(sides, stride, dtype, tolerance):
     how = Winograd(*(axis(side, stride) for side in sides))
     for found, expected in both(x, w, how, stride):
         close(found, expected, tolerance)
+
+
+def test_a_network_that_was_examined_first_can_be_trained_then():
+    _kronecker.cache_clear()
+    x, w, how = torch.randn(2, 4, 8, 8), torch.randn(4, 4, 3, 3), Winograd(axis(8, 1), axis(8, 1))
+    with torch.inference_mode():
+        convolve(x, how.weight(w), how)
+    for found, expected in both(x, w, how, 1):
+        close(found, expected, 1e-5)
 
 
 def test_many_tiles_are_worked_on_in_parts_with_the_same_result(monkeypatch):

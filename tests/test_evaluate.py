@@ -46,6 +46,7 @@ def ground(tmp_path, monkeypatch):
         )
         facts = {"network": network.config, "precision": stage, "epochs": int(stage != "real")}
         facts |= {"method": "mine", "updates": 7, "images_seen": 56, "stand_in": True}
+        facts |= {"student_passes": 112, "collapse": ["dead target"]}
         (tmp_path / "networks" / stage / "metrics.json").write_text(json.dumps(facts))
     return tmp_path
 
@@ -61,6 +62,7 @@ def test_predictions_say_for_each_image_what_the_scores_say_of_all(ground):
             right = np.unpackbits(bits, count=found["test_images"])
             assert len(bits) == 3 and 100 * right.mean() == pytest.approx(scores["top1"], abs=1e-3)
             assert (scores["updates"], scores["images_seen"]) == (7, 56)
+            assert (scores["student_passes"], scores["collapse"]) == (112, ["dead target"])
             assert scores["stand_in"] is True and "correct" not in scores
     first, second = ((ground / out / "predictions.npz").read_bytes() for out in ("a", "b"))
     assert first == second
@@ -129,7 +131,10 @@ def test_a_protocol_has_the_tasks_options_and_its_own(tmp_path, monkeypatch):
         write_protocol(read, name, code, tmp_path / "data", tmp_path / name)
         entry = json.loads((tmp_path / name / "protocol.json").read_text())
         fractions[name] = entry["options"]["fraction"], entry["stages"], entry["options"]["batch"]
-    assert fractions == {"semi-1": (0.01, "all", 9), "semi-10": (0.1, "last", 64)}
+    assert fractions == {
+        "semi-1": (0.01, "all", 9),
+        "semi-10": (0.1, "last", params.tasks["semi"]["batch"]),
+    }
 
 
 @pytest.mark.parametrize(

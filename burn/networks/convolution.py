@@ -94,7 +94,8 @@ def axis(side: int, stride: int) -> Axis:
 
 @functools.cache
 def _kronecker(rows, columns, dtype: torch.dtype) -> Tensor:
-    return torch.kron(*(torch.tensor(m, dtype=torch.double) for m in (rows, columns))).to(dtype)
+    with torch.inference_mode(False):  # kept, so a later training may use it, too
+        return torch.kron(*(torch.tensor(m, dtype=torch.double) for m in (rows, columns))).to(dtype)
 
 
 @dataclass(frozen=True)
