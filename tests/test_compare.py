@@ -16,7 +16,7 @@ def runs(results, tmp_path):
     """A run with three seeds, and another with two, without s2bnn, of another teacher."""
     first, second = tmp_path / "runs" / "first", tmp_path / "runs" / "second"
     for run, queue in ((first, 1024), (second, 4096)):
-        for name in ("eval", "cost", "pretrain", "teacher"):
+        for name in ("eval", "cost", "export", "pretrain", "teacher"):
             shutil.copytree(results / name, run / name)
         for seed in range(3):
             told = {"teacher": {"queue": queue, "norm": True}, "augment": {"size": 32}}
