@@ -12,7 +12,6 @@ from burn.images.augment import plain
 from burn.images.store import Data, Split
 from burn.networks import binary
 from burn.networks.binary import BinaryConv2d
-from burn.networks.convolution import Direct
 from burn.networks.reactnet import ReActNet
 from burn.networks.resnet import ResNet
 
@@ -86,6 +85,30 @@ def norm_statistics(found: nn.Module) -> list[torch.Tensor]:
     return [m.running_mean.clone() for m in found.modules() if isinstance(m, nn.BatchNorm2d)]
 
 
+def watch(monkeypatch) -> tuple[list, list]:
+    """Of each binary convolution from now on: the values of its input, and how many its weight has
+    in a channel at most. They grow."""
+    inputs, weights, plan = [], [], binary.plan
+
+    class Watched:
+        """How a convolution is computed, and on what."""
+
+        def __init__(self, *args):
+            self.how = plan(*args)
+            self.backward = self.how.backward
+
+        def weight(self, w):
+            weights.append(max(len(row.unique()) for row in w.flatten(1)))
+            return self.how.weight(w)
+
+        def forward(self, x, w):
+            inputs.append(x.unique().tolist())
+            return self.how.forward(x, w)
+
+    monkeypatch.setattr(binary, "plan", Watched)
+    return inputs, weights
+
+
 def assert_two_values(found: nn.Module, run, monkeypatch) -> None:
     """Every binary convolution of `found` has two weights per output channel and, while `run()`
     runs, is given inputs of two values (and the zeros that the convolution pads them with)."""
@@ -96,18 +119,8 @@ def assert_two_values(found: nn.Module, run, monkeypatch) -> None:
         rows = conv.effective_weight().detach().flatten(1)
         assert all(len(row.unique()) == 2 for row in rows)
         assert torch.equal(rows.amax(1), -rows.amin(1))
-    seen = []
-
-    class Seen(Direct):
-        def forward(self, x, w):
-            seen.append((x.unique().tolist(), max(len(row.unique()) for row in w.flatten(1))))
-            return super().forward(x, w)
-
-    def plan(x, w, *layout):
-        return Seen(*layout)
-
     with monkeypatch.context() as patch:
-        patch.setattr(binary, "plan", plan)
+        inputs, weights = watch(patch)
         run()
-    assert len(seen) >= len(convs)
-    assert all(set(values) <= {-1.0, 1.0} and each == 2 for values, each in seen)
+    assert len(inputs) == len(weights) >= len(convs)
+    assert all(set(values) <= {-1.0, 1.0} for values in inputs) and set(weights) == {2}

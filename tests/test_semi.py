@@ -2,6 +2,7 @@
 
 import copy
 
+import dense
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,6 @@ from sklearn.preprocessing import StandardScaler
 from told import told
 from torch import nn
 
-import burn.networks.binary
 from burn.data import synthetic
 from burn.errors import UserError
 from burn.evaluation.features import features, part
@@ -245,7 +245,7 @@ def test_the_accuracy_of_a_point_is_over_all_images_held_out():
     rows = labelled(train.labels, 0.5, 0)
     folds = cross_validation(train.labels, rows, 3)
     job = Run(net, CLASSES, SIZE, Options(), 0, CPU, 0)
-    head = nn.Linear(net.dim, CLASSES)
+    head = nn.Linear(net.dim, CLASSES).requires_grad_(False)
 
     def tune(split, point):
         sizes.append(len(split))
@@ -272,25 +272,7 @@ def tuned(net, updates=3, precision="fp32", point=(0.05, 10.0), **options):
 @pytest.mark.parametrize("gradient", ["clipped", "quadratic"])
 def test_a_binary_network_stays_binary(monkeypatch, gradient):
     before = network(gradient=gradient)
-    start, inputs, weights = copy.deepcopy(before.state_dict()), [], []
-    plan = burn.networks.binary.plan
-
-    class Watched:
-        """How a convolution is computed, and on what."""
-
-        def __init__(self, *args):
-            self.how = plan(*args)
-            self.backward = self.how.backward
-
-        def weight(self, w):
-            weights.append(max(len(row.unique()) for row in w.flatten(1)))
-            return self.how.weight(w)
-
-        def forward(self, x, w):
-            inputs.append(x.unique().tolist())
-            return self.how.forward(x, w)
-
-    monkeypatch.setattr(burn.networks.binary, "plan", Watched)
+    start, (inputs, weights) = copy.deepcopy(before.state_dict()), dense.watch(monkeypatch)
     after, _ = tuned(before)
     layers = [m for m in after.modules() if isinstance(m, BinaryConv2d)]
     so_far = len(inputs)
