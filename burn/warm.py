@@ -32,7 +32,7 @@ LIBRARIES = ("torch", "torch.utils.data", "torchvision", "safetensors.torch", "p
 # Libraries read these when they are imported: a server is for callers that agree on them.
 READ_AT_IMPORT = ("OMP_", "MKL_", "KMP_", "ATEN_", "ONEDNN_", "DNNL_", "OPENBLAS_", "TORCH", "CUDA_",
                   "MALLOC_", "GLIBC_", "LD_", "PYTHON")  # fmt: skip
-LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_NOFILE, resource.RLIMIT_CPU)
+LIMITS = sorted(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 

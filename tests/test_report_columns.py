@@ -126,7 +126,7 @@ def test_tasks_left_out_leave_no_trace(results):
     for path in (p for p in out.rglob("*") if p.is_file() and p.suffix not in (".png", ".pdf")):
         text = path.read_text(encoding="utf-8").lower()
         assert "semi" not in text and "shot" not in text and "voc07" not in text, path
-    names = {"linear", "transfer", "stages", "cost", "differences", "terms"}
+    names = {"linear", "transfer", "stages", "cost", "deployment", "differences", "terms"}
     assert {p.stem for p in out.rglob("*.csv")} == names
 
 

@@ -260,7 +260,7 @@ def test_seconds_are_those_of_all_stages_and_a_mean_over_seeds(results):
                 if resumed is None and (seed, stage) == (1, "binary"):
                     told = {"training_seconds": None}
                 path = results / f"pretrain/{method}/seed{seed}/{stage}/provenance.json"
-                path.write_text(json.dumps(told))
+                path.write_text(json.dumps({"params": {}, "versions": {}, **told}))
     lines = terms.records(settings, collect(settings, results), results).set_index("method")
     assert lines.seconds["burn"] == pytest.approx((30 + (10 + 20 + 3) + 90) / 3)
     assert lines.seconds.isna().to_dict() == {

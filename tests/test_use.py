@@ -1,6 +1,7 @@
 """`burn use`: an overlay written into params.yaml, comments kept."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import graphs
@@ -63,7 +64,8 @@ def test_use_can_remove_every_method_of_a_family(tmp_path):
         ([1], "found list; expected keys of params.yaml"),
     ],
 )
-def test_use_refuses_an_invalid_outcome_and_leaves_the_file(tmp_path, changes, message):
+def test_use_refuses_an_invalid_outcome_and_leaves_the_file(changes, message):
+    tmp_path = Path(tempfile.mkdtemp())  # short: long lines are cut in the middle
     with pytest.raises(UserError, match=message) as error:
         use(tmp_path, changes)
     assert "overlay.yaml" in str(error.value)
