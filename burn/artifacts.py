@@ -162,6 +162,13 @@ def hold_run(results: Path, shared: bool = False):
     return files[0]
 
 
+def release_runs() -> None:
+    """Let go of every run that this process holds."""
+    while _holding:
+        _holding.pop().close()
+    os.environ.pop(HELD, None)
+
+
 @contextmanager
 def _run_of(out: Path):
     """Share the run that `out` lies in, unless the engine that called this step holds it."""

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from burn.artifacts import release_runs
 from burn.errors import UserError
 from burn.experiment.reading import read_yaml
 
@@ -50,7 +51,10 @@ def to_snakemake() -> None:
         what, absent = _difference(changed[stage][0])
         command = "dvc pull, or dvc repro" if absent else "dvc repro"
         _refuse(f"{stage}: {what}", f"stages that differ: {len(changed)}", command)
-    _touch()
+    try:
+        _touch()
+    finally:  # Snakemake held the run, inside this process
+        release_runs()
 
 
 def _check_outputs(workflow, jobs) -> None:
