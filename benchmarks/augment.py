@@ -19,7 +19,8 @@ from torchvision.transforms import v2
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from burn.experiment.schema import Augment
-from burn.images.augment import MEAN, STD, TwoViews, blur_size
+from burn.images.augment import MEAN, STD, TwoViews
+from burn.images.geometry import blur_size
 
 
 def torchvision_view(cfg: Augment) -> v2.Compose:

@@ -32,7 +32,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from burn.experiment.schema import Augment, Machine
-from burn.images.augment import MEAN, STD, blur_size, photometric
+from burn.images.augment import MEAN, STD, photometric
+from burn.images.geometry import blur_size
 from burn.images.loader import Loader
 from burn.images.store import Split, Streamed
 from burn.machine import setup

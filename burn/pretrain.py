@@ -67,9 +67,10 @@ def _train(settings, stage, seed, code, data, teacher, init, machine, work: Work
     augment = Augment.model_validate(settings["augment"].model_dump() | recipe.augment)
     source = open_data(data)
     small = module.Method.small_views(recipe, augment)
+    views, passes = module.Method.work(recipe)
     # Each stage draws batches and views of its own.
-    loader = Loader(source.split("train"), augment, cfg.batch, module.Method.views,
-                    mix(seed, STAGES.index(stage)), device, machine.workers, rank, processes, small)  # fmt: skip
+    loader = Loader(source.split("train"), augment, cfg.batch, views, mix(seed, STAGES.index(stage)),
+                    device, machine.workers, rank, processes, small)  # fmt: skip
     dtype = torch.bfloat16 if in_force(cfg.precision, device) == "bf16" else torch.float32
     frozen = FrozenTeacher(teacher, device, dtype) if teacher else None
     torch.manual_seed(seed)
@@ -77,9 +78,9 @@ def _train(settings, stage, seed, code, data, teacher, init, machine, work: Work
     network = build.network(student.model_dump(exclude={"latent"})).at(stage)
     if student.latent == "small":
         small_latent(network)
-    steps = settings["epochs"] * loader.steps // module.Method.student_passes
+    steps = settings["epochs"] * loader.steps // passes
     if settings["epochs"] and not steps:
-        least = -(-module.Method.student_passes // loader.steps)
+        least = -(-passes // loader.steps)
         raise UserError(
             f"epochs.{stage}: found {settings['epochs']}, not one batch; allowed: at least {least}"
         )
@@ -96,7 +97,7 @@ def _train(settings, stage, seed, code, data, teacher, init, machine, work: Work
     if rank == 0:
         build.save(method.networks, work.path(WEIGHTS))
     return result | {
-        "student_passes": result["images_seen"] * method.student_passes,
+        "student_passes": result["images_seen"] * passes,
         "epochs": settings["epochs"],
         "network": method.networks["network"].config,
         "train_images": len(source.split("train")),

@@ -9,7 +9,7 @@ from distilled import TOTAL, batch, frozen_teacher, make, moved, snapshot, train
 
 from burn.errors import UserError
 from burn.methods import burn
-from burn.training.losses import balance, burn_loss, kl
+from burn.training.losses import balance, burn_loss, information, kl
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +94,40 @@ def test_norm_keeps_every_class_alive_and_lets_the_gradient_into_g(teacher):
 
 
 def test_the_same_view_is_what_the_student_is_pulled_to(teacher):
-    method, (views, _) = make(burn, teacher, view="same"), batch()
-    (l1, l2), (g1, g2) = outputs(method, views)
-    expected = burn_loss([l1, l2], [g1, g2], 0.9).total
+    method, (views, _) = make(burn, teacher, view="same"), batch(1)
+    (l1,), (g1,) = outputs(method, views)
+    expected = burn_loss([l1], [g1], 0.9).total
     torch.testing.assert_close(method.step(views, None, 0).loss, expected)
+    # So one view is all it needs, and for equal passes of the student it gets twice the updates.
+    assert (method.views, method.student_passes) == (1, 1)
+    crossed = make(burn, teacher)
+    assert (crossed.views, crossed.student_passes) == (2, 2)
+
+
+def test_the_targets_information_is_raised_by_its_weight(teacher):
+    views, _ = batch()
+    plain, method = make(burn, teacher), make(burn, teacher, information=0.5)
+    out, (_, targets) = method.step(views, None, 0), outputs(method, views)
+    expected = sum(information(t, 0.2) for t in targets)
+    torch.testing.assert_close(out.parts["information"], expected)
+    weight = 0.5 * (1 - balance(0, TOTAL))
+    torch.testing.assert_close(out.loss, plain.step(views, None, 0).loss - weight * expected)
+    before = float(expected.detach())
+    train(method, 6, views)
+    assert float(sum(information(t.detach(), 0.2) for t in outputs(method, views)[1])) > before
+
+
+def test_features_are_compared_with_the_teachers_standardised_ones(teacher):
+    recipe = {"similarity": "features", "balance": [1.0, 1.0], "view": "same"}
+    method = make(burn, teacher, standardise=True, projection="mlp", **recipe)
+    views, _ = batch(1)
+    h = teacher.frozen.features(views[0])
+    goal = (h - h.mean(0)) / (h.var(0, correction=0) + 1e-5).sqrt()
+    near = method.networks["projection"](method.networks["network"](views[0]))
+    expected = 2 - 2 * F.cosine_similarity(near, goal, dim=1).mean()
+    torch.testing.assert_close(method.step(views, None, 0).loss, expected, rtol=1e-4, atol=1e-5)
+    kinds = [type(m).__name__ for m in method.networks["projection"]]
+    assert kinds == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
 
 
 def test_maps_are_pulled_to_the_teachers_standardised_ones(teacher):

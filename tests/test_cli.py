@@ -41,7 +41,7 @@ def test_unknown_names_are_refused_with_those_there_are(ground, tmp_path, capsys
     assert call(*words) == 2
     error = error_of(capsys)
     assert error.startswith("--method: found 'bern'; allowed: random, supervised, ")
-    assert error.endswith("s2bnn, burn_literal, burn_released, burn, burn_dense")
+    assert error.endswith("s2bnn, burn_literal, burn_released, burn, burn_same, burn_dense")
     assert call("prepare", "--params", ground.params, "--dataset", "voc12", "--out", tmp_path) == 2
     error = error_of(capsys)
     assert error.startswith("--dataset: found 'voc12'; allowed: imagenet, places205, voc07, ")

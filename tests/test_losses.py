@@ -8,7 +8,7 @@ import torch
 from formulas import softmax, unit
 
 from burn.training import collapse
-from burn.training.losses import balance, burn_loss, kl, similarity
+from burn.training.losses import balance, burn_loss, information, kl, similarity
 
 BALANCES = [0.0, 0.3, 0.7, 0.9, 1.0]
 
@@ -189,6 +189,13 @@ def test_each_kind_of_collapse_has_its_own_name(outputs, targets, kinds):
         found |= {f"{prefix}_{k}": v for k, v in collapse.measures(made[key], 0.2).items()}
     assert collapse.kinds(found, batch=64) == kinds
     assert collapse.collapsed(found) == bool(set(kinds) - {"one code per image"})
+
+
+def test_information_to_maximise_is_the_information_that_is_measured():
+    z = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
+    assert float(information(z, 0.2)) == pytest.approx(collapse.information(z, 0.2), rel=1e-5)
+    shared = torch.randn(16, 1).expand(16, 8)  # all classes rise and fall together
+    assert float(information(shared, 0.2)) == pytest.approx(0, abs=1e-6)
 
 
 def test_normalised_outputs_are_judged_by_their_spread():

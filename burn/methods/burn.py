@@ -12,8 +12,11 @@ features. Readings and remedies, each a row of params.yaml:
     burn           the paper's, with batch norm (without scale and shift) on the outputs of both
                    classifiers: over a batch every class has the same mean and spread, so one class
                    for all is out of reach, while the gradient still flows into g
-    burn_dense     burn, and the student's maps are pulled to the teacher's, too (as FitNets, Romero
-                   et al., ICLR 2015, and Real-to-Binary, Martinez et al., ICLR 2020, do)
+    burn_same      burn on the view the student sees, so two views and passes become one and equal
+                   passes are twice the updates; an MLP projects to standardised teacher features
+                   (SimReg, Navaneet et al., BMVC 2021), and `information` keeps the target apart
+    burn_dense     burn_same, and the student's maps are pulled to the teacher's, too (as FitNets,
+                   Romero et al., ICLR 2015, and Real-to-Binary, Martinez et al., ICLR 2020, do)
 """
 
 from typing import Annotated, Literal
@@ -31,12 +34,15 @@ class Recipe(BaseRecipe):
     outputs: AtLeastOne = 2000  # C of both classifiers
     hidden: AtLeastOne = 2000
     norm: bool = False  # batch norm without scale and shift on both classifiers' outputs
+    information: NonNegative = 0.0  # how much the target is rewarded for telling images apart
     target: Literal["joint", "frozen"] = "joint"  # g: trained along, or as initialised
     target_lr: NonNegative = 1.0  # learning rate of g, as a factor
     view: Literal["crossed", "same"] = (
         "crossed"  # of the teacher: the student's other one, or its own
     )
     similarity: Literal["features", "outputs", "none"] = "features"  # of what; outputs: the release
+    projection: Literal["linear", "mlp"] = "linear"  # of the student's features to the teacher's
+    standardise: bool = False  # the teacher's features, one by one, before their similarity
     balance: Annotated[list[Unit], Field(min_length=2, max_length=2)] = [0.9, 0.7]
     maps: list[AtLeastOne] = []  # strides at which the student's maps are pulled to the teacher's
     maps_weight: NonNegative = 1.0
@@ -57,17 +63,24 @@ class Method(Base):
         self.networks["target"] = classifier(teacher, r.outputs, r.hidden, r.norm)
         self.networks["target"].requires_grad_(r.target != "frozen")
         if r.similarity == "features":
-            self.networks["projection"] = nn.Linear(student, teacher)
+            self.networks["projection"] = _projection(r.projection, student, teacher)
+            if r.standardise:
+                self.helpers["standard"] = nn.BatchNorm1d(teacher, affine=False)
         if r.maps:
             from burn.training.heads import MapProjections
 
             self.networks["maps"] = MapProjections(context.network, context.teacher.network, r.maps)
 
+    @classmethod
+    def work(cls, recipe):
+        # Without a partner to cross with, a second view of an image brings nothing of its own.
+        return (1, 1) if recipe.view == "same" else (cls.views, cls.student_passes)
+
     def lr_scale(self, name):
         return self.recipe.target_lr if name == "target" else 1.0
 
     def step(self, views, labels, step):
-        from burn.training.losses import balance, burn_loss
+        from burn.training.losses import balance, burn_loss, information
 
         r = self.recipe
         frozen, frozen_maps = self._teacher(views)
@@ -80,7 +93,8 @@ class Method(Base):
         order = -1 if r.view == "crossed" else 1
         near = None
         if r.similarity == "features":
-            near = [self.networks["projection"](k) for k in features], frozen[::order]
+            goals = [self.helpers["standard"](h) for h in frozen] if r.standardise else frozen
+            near = [self.networks["projection"](k) for k in features], goals[::order]
         weight = balance(step, self.context.total_steps, *r.balance)
         if r.similarity == "none":
             weight = 0.0
@@ -88,11 +102,15 @@ class Method(Base):
         parts = {"kl": loss.kl, "similarity": loss.similarity}
         if r.similarity != "none":  # of the similarity term: for the curves
             parts["balance"] = loss.total.new_tensor(weight)
-        if not r.maps:
-            return Step(loss.total, parts, outputs[0], targets[0])
-        # Pixel for pixel, so of the same view: another crop shows something else there.
-        parts["maps"] = sum(map(self.networks["maps"], maps, frozen_maps))
-        return Step(loss.total + r.maps_weight * parts["maps"], parts, outputs[0], targets[0])
+        total = loss.total
+        if r.information:
+            parts["information"] = sum(information(t, r.temperature) for t in targets)
+            total = total - (1 - weight) * r.information * parts["information"]
+        if r.maps:
+            # Pixel for pixel, so of the same view: another crop shows something else there.
+            parts["maps"] = sum(map(self.networks["maps"], maps, frozen_maps))
+            total = total + r.maps_weight * parts["maps"]
+        return Step(total, parts, outputs[0], targets[0])
 
     def _teacher(self, views):
         """The features of each view, and its maps if they are asked for."""
@@ -109,3 +127,14 @@ class Method(Base):
     def _student_maps(self, view):
         network = self.networks["network"]
         return network.maps(view) if self.recipe.maps else {0: network.feature_map(view)}
+
+
+def _projection(kind, student, teacher):
+    from torch import nn
+
+    if kind == "linear":
+        return nn.Linear(student, teacher)
+    from burn.training.heads import mlp
+
+    # Batch norm inside, not on the outputs: their mean and length are what is learned.
+    return mlp(student, teacher, 2 * student, norm=True)[:-1]

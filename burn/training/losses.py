@@ -31,6 +31,18 @@ def similarity(student: Tensor, target: Tensor) -> Tensor:
     return difference.square().sum() / len(student)
 
 
+def information(logits: Tensor, temperature: float = 0.2) -> Tensor:
+    """Nats that predictions of (N, C) logits tell of their image, 0 to log N. Scalar, differentiable.
+
+    H(mean p) - mean H(p), high where each image has one class and the batch has many (regularised
+    information maximisation, Krause et al., NIPS 2010, eq. 2).
+    """
+    log_p = F.log_softmax(logits.float() / temperature, dim=1)
+    p = log_p.exp()
+    mean = p.mean(0)
+    return (p * log_p).sum(1).mean() - (mean * mean.clamp_min(1e-30).log()).sum()
+
+
 class BurnLoss(NamedTuple):
     """The objective and its two terms, each summed over the directions. Scalars."""
 

@@ -82,6 +82,11 @@ class Method:
     temperature = 0.2  # of the softmax in which collapse is measured
     normalised = False  # the outputs handed over are L2-normalised
 
+    @classmethod
+    def work(cls, recipe: Recipe) -> tuple[int, int]:
+        """`views` and `student_passes` under this recipe."""
+        return cls.views, cls.student_passes
+
     @staticmethod
     def small_views(recipe: Recipe, augment: Augment) -> list[Augment]:
         """How further views of each image are made, which `step` gets after `views` (multi-crop)."""
@@ -89,6 +94,7 @@ class Method:
 
     def __init__(self, recipe: Recipe, context: Context):
         self.recipe, self.context = recipe, context
+        self.views, self.student_passes = self.work(recipe)
         self.networks: dict[str, nn.Module] = {"network": context.network}
         self.helpers: dict[str, nn.Module] = {}
         self.facts: dict[str, Any] = {}  # what metrics.json should say besides
