@@ -117,8 +117,8 @@ def burn(images: torch.Tensor, stem: str, batch: int) -> Callable[[int], int]:
         network = build.network({"arch": "resnet18", "stem": stem})
         method = Method(recipe, Context(network, None, 10, loader.steps))
         with tempfile.TemporaryDirectory() as folder:
-            fit(method, loader, train, 1, Work(Path(folder), Path(folder), ""))
-        return loader.steps * batch
+            done = fit(method, loader, train, loader.steps, Work(Path(folder), Path(folder), ""))
+        return done["images_seen"]
 
     return epoch
 

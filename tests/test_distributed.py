@@ -64,67 +64,116 @@ def test_two_processes_train_as_one_with_twice_the_batch(ground, tmp_path):
     assert metrics[0]["loss"] != metrics[1]["loss"]
 
 
-# Three updates of each method in two processes; both must hold the same networks and helpers. They
-# part late, so that they import only once.
-TWO = """
-import os, socket, tempfile
+# Three updates of each method by one process and by two with half the batch each. The views are not
+# random, and the stage is the real one: where there are signs, a rounding error can flip one. All
+# processes part late, so that they import only once.
+TOGETHER = """
+import os, socket, sys, tempfile
 from pathlib import Path
+sys.path.insert(0, "tests")
 import torch
 import torch._dynamo, lightly.loss, lightly.models
+from distilled import frozen_teacher
 from burn.networks import build
 from burn.artifacts import Work
 from burn.images.loader import Loader
 from burn.images.store import Split
 from burn.machine import setup
 from burn.training.distributed import world
-from burn.methods import byol, mocov2, swav
+from burn.methods import burn, byol, mocov2, s2bnn, supervised, swav
 from burn.training.method import Context
 from burn.experiment.schema import Augment, Machine, Train
 from burn.training.fit import fit
-with socket.create_server(("127.0.0.1", 0)) as free:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-child = os.fork()
-os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if child else "1"
-os.environ["WORLD_SIZE"] = "2"
-device = setup(Machine(device="cpu"))
-rank, size = world()
+
+out = Path(tempfile.mkdtemp())
+frozen = frozen_teacher(out).frozen
 images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8,
                        generator=torch.Generator().manual_seed(0))
-augment = Augment(size=32)
-for module, recipe in (
-    (mocov2, dict(embedding=8, queue=21)), (byol, dict(embedding=8, hidden=8)),
-    (swav, dict(embedding=8, hidden=8, prototypes=6, queue=17, queue_from=0.0, freeze=0.4,
-                small_crops=1)),
-):
+steady = Augment(size=32, crop=[1.0, 1.0], flip=0.0, jitter_p=0.0, gray_p=0.0, blur_p=0.0)
+classes = dict(outputs=12, hidden=16)
+same = classes | dict(norm=True, information=1.0, view="same", projection="mlp", standardise=True)
+student, resnet = {"arch": "reactnet", "width": 0.25, "neck": False}, {"arch": "resnet18", "width": 0.25, "stem": "half"}
+swapped = dict(embedding=8, hidden=8, prototypes=6)
+CASES = {
+    "supervised": (supervised, {}, student, steady),
+    "mocov2": (mocov2, dict(embedding=8, queue=32), student, steady),
+    "teacher": (mocov2, dict(embedding=8, queue=32, norm=True), resnet, steady),
+    "byol": (byol, dict(embedding=8, hidden=8), student, steady),
+    "swav": (swav, swapped | dict(freeze=0.0), student, steady),
+    "swav, queue": (swav, swapped | dict(queue=32, queue_from=0.0, freeze=0.4), student, steady),
+    "s2bnn": (s2bnn, {}, student, steady),
+    "burn_literal": (burn, classes, student, steady),
+    "burn_released": (burn, classes | dict(target="frozen", similarity="outputs"), student, steady),
+    "burn": (burn, classes | dict(norm=True), student, steady),
+    "burn_same": (burn, same, student, steady),
+    "burn_dense": (burn, same | dict(maps=[4, 8, 16], maps_weight=0.1), student, steady),
+    # What is drawn depends on the process, so these need only agree with each other.
+    "mocov2, drawn": (mocov2, dict(embedding=8, queue=21), student, None),
+    "swav, drawn": (swav, swapped | dict(queue=17, queue_from=0.0, freeze=0.4, small_crops=1),
+                    student, None),
+}
+
+def trained(name, batch, device):
+    module, recipe, config, augment = CASES[name]
+    augment = augment or Augment(size=32)
     torch.manual_seed(0)
-    recipe = module.Recipe(**recipe)
+    recipe, (rank, size) = module.Recipe(**recipe), world()
     small = module.Method.small_views(recipe, augment)
-    loader = Loader(Split(torch.arange(48), images), augment, 8, 2, 0, device, 0, rank, size, small)
-    network = build.network({"arch": "reactnet", "width": 0.25, "neck": False}).at("binary")
-    method = module.Method(recipe, Context(network, None, 5, 3))
-    folder = Path(tempfile.mkdtemp())
-    fit(method, loader, Train(batch=8, precision="fp32"), loader.steps, Work(folder / "out", folder, ""))
-    state = [p.detach().double().flatten()
-             for m in (*method.networks.values(), *method.helpers.values())
-             for p in m.state_dict().values()]
-    mine = torch.cat(state)
-    both = [torch.empty_like(mine) for _ in range(size)]
-    torch.distributed.all_gather(both, mine)
-    assert torch.equal(*both), module
-    if rank == 0:
-        print(module.__name__, "agree", flush=True)
-torch.distributed.destroy_process_group()
-if child:
-    assert os.waitpid(child, 0)[1] == 0
+    views = module.Method.work(recipe)[0]
+    loader = Loader(Split(torch.arange(48) % 5, images), augment, batch, views, 0, device, 0, rank, size,
+                    small)
+    network = build.network(config)
+    if config is student:
+        network = network.at("real")
+    method = module.Method(recipe, Context(network, frozen, 5, 3))
+    flat = lambda modules: torch.cat([torch.zeros(0, dtype=torch.double)] + [
+        p.detach().double().flatten() for m in modules.values() for p in m.state_dict().values()])
+    start, folder = flat(method.networks), Path(tempfile.mkdtemp())
+    cfg = Train(batch=batch, precision="fp32", optimizer="sgd", lr=0.01, warmup=0.0)
+    fit(method, loader, cfg, loader.steps, Work(folder / "out", folder, ""))
+    return start, flat(method.networks), flat(method.helpers)
+
+def part(**environment):
+    child = os.fork()
+    if not child:
+        os.environ |= environment
+        device = setup(Machine(device="cpu"))
+        rank, size = world()
+        done = {name: trained(name, 16 // size, device) for name in CASES}
+        torch.save(done, out / f"{rank}of{size}.pt")
+        if size > 1:
+            torch.distributed.destroy_process_group()
+        os._exit(0)
+    return child
+
+assert os.waitpid(part(), 0)[1] == 0
+with socket.create_server(("127.0.0.1", 0)) as free:
+    port = str(free.getsockname()[1])
+shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+ranks = [part(RANK=r, LOCAL_RANK=r, **shared) for r in "01"]
+assert [os.waitpid(r, 0)[1] for r in ranks] == [0, 0]
+alone, first, second = (torch.load(out / f"{n}.pt") for n in ("0of1", "0of2", "1of2"))
+for name, (_, _, _, augment) in CASES.items():
+    start, networks, helpers = first[name]
+    assert all(map(torch.equal, first[name], second[name])), name
+    if augment:
+        same_start, one, its_helpers = alone[name]
+        assert torch.equal(start, same_start), name
+        apart = float((networks - one).norm() / (one - start).norm())
+        print(f"{name:16} {apart:.1e}", flush=True)
+        # Contrast at the start of a ResNet magnifies rounding errors: its gradients are tiny there.
+        assert apart < (1e-3 if name == "teacher" else 1e-5), (name, apart)
+        torch.testing.assert_close(helpers, its_helpers, rtol=1e-4, atol=1e-4, msg=name)
 """
 
 
-def test_two_processes_hold_the_same():
+def test_two_processes_train_every_method_as_one_does():
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(graphs.ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", TWO], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0 and done.stdout.count("agree") == 3, done.stderr[-3000:]
+        [sys.executable, "-c", TOGETHER], cwd=graphs.ROOT, env=environment,
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
 
 
 def test_more_than_one_gpu_runs_the_same_command_under_torchrun(monkeypatch):

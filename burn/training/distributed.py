@@ -23,6 +23,16 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
     return module
 
 
+def mean_over_processes(x: Tensor) -> Tensor:
+    """The mean of the processes' `x`, which gradients pass."""
+    _, size = world()
+    if size == 1:
+        return x
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(x) / size
+
+
 class _SyncNorm(_BatchNorm):
     """nn.SyncBatchNorm for CPUs, which torch lacks; every process has equally many images."""
 
@@ -30,19 +40,48 @@ class _SyncNorm(_BatchNorm):
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
                                 False, 0.0, self.eps)  # fmt: skip
-        from torch.distributed.nn.functional import all_reduce  # one that gradients pass
-
-        dims = [0, *range(2, x.dim())]
-        shape = (1, -1, *[1] * (x.dim() - 2))
+        y, mean, variance = _Normalise.apply(x.float(), self.weight, self.bias, self.eps)
         count = x.numel() // x.shape[1] * world()[1]
-        mean = all_reduce(x.float().sum(dims)) / count
-        centred = x.float() - mean.view(shape)
-        variance = all_reduce(centred.square().sum(dims)) / count
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-        x_hat = centred * (variance + self.eps).rsqrt().view(shape)
-        if self.affine:
-            x_hat = x_hat * self.weight.view(shape) + self.bias.view(shape)
-        return x_hat.to(x.dtype)
+        return y.to(x.dtype)
+
+
+class _Normalise(torch.autograd.Function):
+    """Batch norm by the statistics of all processes: one exchange forward, one backward."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, eps):
+        variance, mean = torch.var_mean(x, [0, *range(2, x.dim())], correction=0)
+        mine, (_, size) = torch.stack([mean, variance]), world()
+        parts = mine.new_empty(size, *mine.shape)
+        torch.distributed.all_gather(list(parts.unbind()), mine)
+        means, variances = parts.unbind(1)
+        mean = means.mean(0)
+        variance = (variances + (means - mean).square()).mean(0)
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, variance)
+        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, variance
+
+    @staticmethod
+    def backward(ctx, grad, *_):
+        x, weight, mean, variance = ctx.saved_tensors
+        # By fixed statistics first, which also gives this process's sums of grad and of grad * x_hat.
+        dx, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            grad, x, torch.ones_like(mean) if weight is None else weight,
+            mean, variance, None, None, False, ctx.eps, [True, True, True],
+        )  # fmt: skip
+        sums = torch.stack([of_bias, of_weight])
+        torch.distributed.all_reduce(sums)
+        by_mean, by_x_hat = sums / (x.numel() // x.shape[1] * world()[1])
+        # What passes through the statistics: scale * (by_mean + x_hat * by_x_hat).
+        rate = (variance + ctx.eps).rsqrt()
+        scale = rate if weight is None else rate * weight
+        slope = scale * rate * by_x_hat
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        dx.addcmul_(x, slope.view(shape), value=-1)
+        dx.sub_((scale * by_mean - slope * mean).view(shape))
+        return dx, None if weight is None else of_weight, None if weight is None else of_bias, None

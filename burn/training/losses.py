@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from burn.training.distributed import mean_over_processes
+
 
 def kl(student: Tensor, target: Tensor, temperature: float = 0.2) -> Tensor:
     """KL(p || q), summed over classes, mean over the batch, of two (N, C) logits. Scalar, nats."""
@@ -39,7 +41,7 @@ def information(logits: Tensor, temperature: float = 0.2) -> Tensor:
     """
     log_p = F.log_softmax(logits.float() / temperature, dim=1)
     p = log_p.exp()
-    mean = p.mean(0)
+    mean = mean_over_processes(p.mean(0))  # an entropy is no mean over processes by itself
     return (p * log_p).sum(1).mean() - (mean * mean.clamp_min(1e-30).log()).sum()
 
 
