@@ -19,7 +19,7 @@ FILE = graphs.ROOT / "params.yaml"
 BASE = plain(load(FILE))
 PRESETS = sorted((graphs.ROOT / "presets").glob("*.yaml"))
 DATASETS = "imagenet, places205, voc07, cifar10, cifar100, cub200, birdsnap"
-RECIPE = "train, augment, student, temperature, outputs, hidden, norm, target, target_lr, view, similarity"
+RECIPE = "train, augment, student, temperature, outputs, hidden, norm, information, target, target_lr, view, similarity"
 STANDALONE, BURN = "methods.standalone.", "methods.distilled.burn."
 UNTRAINED = {"file": "random", "epochs": {}}
 
