@@ -124,7 +124,7 @@ def trained(name, batch, device):
                     small)
     network = build.network(config)
     if config is student:
-        network = network.at("real")
+        network = network.at("real" if augment is steady else "binary")
     method = module.Method(recipe, Context(network, frozen, 5, 3))
     flat = lambda modules: torch.cat([torch.zeros(0, dtype=torch.double)] + [
         p.detach().double().flatten() for m in modules.values() for p in m.state_dict().values()])

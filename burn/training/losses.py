@@ -37,7 +37,7 @@ def information(logits: Tensor, temperature: float = 0.2) -> Tensor:
     """Nats that predictions of (N, C) logits tell of their image, 0 to log N. Scalar, differentiable.
 
     H(mean p) - mean H(p), high where each image has one class and the batch has many (regularised
-    information maximisation, Krause et al., NIPS 2010, eq. 2).
+    information maximisation, Krause et al., NIPS 2010).
     """
     log_p = F.log_softmax(logits.float() / temperature, dim=1)
     p = log_p.exp()
