@@ -230,6 +230,13 @@ def main() -> int:
         if os.environ.get("RANK", "0") == "0":
             print(str(stopped) or "stopped by SIGINT", file=sys.stderr)
         return getattr(stopped, "code", 130)
+    except RuntimeError as error:
+        from burn.machine import lost_another
+
+        if args.debug or not lost_another(error):
+            raise
+        print("error: another process of this step has ended", file=sys.stderr)
+        return 1
     finally:
         if "LOCAL_RANK" in os.environ and "torch" in sys.modules:
             distributed = sys.modules["torch"].distributed

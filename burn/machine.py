@@ -48,7 +48,7 @@ def _keep_freed_memory() -> None:
 def relaunch(machine: Machine) -> None:
     """With `gpus` above 1, run this very command under torchrun, one process per GPU, and exit.
 
-    The exit code is that of the first process that failed.
+    The exit code is that of the first process that failed, or 128 + the signal that killed it.
     """
     if machine.gpus <= 1 or "LOCAL_RANK" in os.environ:
         return
@@ -61,7 +61,18 @@ def relaunch(machine: Machine) -> None:
     try:
         run.main(["--standalone", f"--nproc-per-node={machine.gpus}", "-m", "burn", *sys.argv[1:]])
     except ChildFailedError as error:
-        sys.exit(error.get_first_failure()[1].exitcode)
+        code = error.get_first_failure()[1].exitcode
+        if code < 0:  # killed, so it could say nothing itself
+            name = signal.Signals(-code).name
+            print(f"error: a process of this step was killed by {name}; "
+                  "the same command goes on from the last checkpoint", file=sys.stderr)  # fmt: skip
+        sys.exit(code if code > 0 else 128 - code)
     except SignalException as stopped:  # by then all processes have saved and said so
         sys.exit(130 if stopped.sigval == signal.SIGINT else 143)
     sys.exit(0)
+
+
+def lost_another(error: RuntimeError) -> bool:
+    """Whether `error` is what a process gets from gloo or NCCL when another of the step has ended."""
+    text = str(error)
+    return "LOCAL_RANK" in os.environ and ("gloo/transport" in text or "NCCL" in text)

@@ -8,7 +8,7 @@ import sys
 import graphs
 import pytest
 import torch
-from cli import call, pretrain, start, write
+from cli import call, hashes, pretrain, start, write
 from safetensors.torch import load_file
 
 from burn import machine
@@ -194,17 +194,17 @@ def test_more_than_one_gpu_runs_the_same_command_under_torchrun(monkeypatch):
     assert len(seen) == 1
 
 
-# The supervised method; at its sixth step the process of a rank, or the one that started both, is
-# asked to stop, while there is a file that says whom.
+# The supervised method; at one step the process of a rank, or the one that started both, gets a
+# signal, while there is a file that says who.
 STOPPED = """
 import os, signal
 from burn.methods.supervised import Method as Base, Recipe as Recipe
 class Method(Base):
     def step(self, views, labels, step):
         path = os.path.join({folder!r}, "whom")
-        if step == 5 and os.environ["RANK"] == "1" and os.path.exists(path):
+        if step == {step} and os.environ["RANK"] == "1" and os.path.exists(path):
             whom = open(path).read()
-            os.kill(os.getppid() if whom == "parent" else os.getpid(), signal.SIGTERM)
+            os.kill(os.getppid() if whom == "parent" else os.getpid(), {signal})
         return super().step(views, labels, step)
 """
 
@@ -212,7 +212,7 @@ class Method(Base):
 @pytest.mark.parametrize("whom", ["rank", "parent"])
 def test_a_signal_to_one_process_ends_all_at_the_same_update(ground, tmp_path, whom):
     code, checkpoint = tmp_path / "code.py", tmp_path / ".out.partial" / "checkpoint.pt"
-    code.write_text(STOPPED.format(folder=str(tmp_path)))
+    code.write_text(STOPPED.format(folder=str(tmp_path), step=5, signal="signal.SIGTERM"))
     (tmp_path / "whom").write_text(whom)
     changes = {"machine": {"gpus": 2}, "train": {"batch": 4, "checkpoint_minutes": 60}}
     words = pretrain(ground, tmp_path / "out", code=code, params=write(tmp_path, changes))
@@ -228,3 +228,26 @@ def test_a_signal_to_one_process_ends_all_at_the_same_update(ground, tmp_path, w
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err[-3000:]
     assert f"resuming at update {update} of 24" in out
+
+
+def test_the_kill_of_one_process_ends_the_step_which_goes_on_to_the_same_bytes(ground, tmp_path):
+    code = tmp_path / "code.py"
+    code.write_text(STOPPED.format(folder=str(tmp_path), step=22, signal="signal.SIGKILL"))
+    changes = {"machine": {"gpus": 2}, "train": {"batch": 4}}
+    params = write(tmp_path, changes)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    said = []
+    for out, killed in ((whole, False), (cut, True), (cut, False)):
+        (tmp_path / "whom").write_text("rank") if killed else (tmp_path / "whom").unlink(True)
+        process = start(*pretrain(ground, out, code=code, params=params))
+        said.append([*process.communicate(timeout=300), process.returncode])
+        assert process.returncode == (137 if killed else 0), said[-1][1][-3000:]
+        assert out.exists() != killed
+    errors = [line for line in said[1][1].splitlines() if line.startswith("error: ")]
+    assert errors[-1] == (
+        "error: a process of this step was killed by SIGKILL; "
+        "the same command goes on from the last checkpoint"
+    )
+    assert "Traceback" not in said[1][1]
+    assert "resuming at update 20 of 24" in said[2][0]
+    assert hashes(cut) == hashes(whole)
