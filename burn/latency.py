@@ -1,4 +1,5 @@
-"""How long one batch takes, measured: torch against OpenVINO with floats, bytes and bits.
+"""How long one batch takes, measured: torch against OpenVINO with floats, bytes and bits, and against
+ONNX Runtime with floats where that is installed.
 
 `python -m burn latency` writes results/<run>/latency.json. Two runs never agree on it, so it is no node
 of the DAG, and no node depends on it; the report shows it if it is there.
@@ -7,6 +8,7 @@ What is measured are the networks that the run has exported, at the size they ar
 weights (on which time does not depend), the same at 224 pixels, at their width and at full width.
 """
 
+import importlib.util
 import statistics
 import time
 from pathlib import Path
@@ -85,7 +87,7 @@ def measured(network, precision: str, pixels: int, seconds: float):
 
     from burn.deploy.runtime import Compiled
 
-    models = graphs(network, precision, pixels)
+    models, model = graphs(network, precision, pixels), onnx_graph(network, precision, pixels)
     before = torch.get_num_threads()
     try:
         for batch in BATCHES:
@@ -94,6 +96,10 @@ def measured(network, precision: str, pixels: int, seconds: float):
                 torch.set_num_threads(threads)
                 runtimes = {"torch": network}
                 runtimes |= {name: Compiled(model, threads) for name, model in models.items()}
+                if model is not None:
+                    from burn.deploy.runtime import Session
+
+                    runtimes["ONNX Runtime fp32"] = Session(model, threads)
                 for name, times in interleaved(runtimes, images, seconds).items():
                     low, _, high = statistics.quantiles(times, n=4, method="inclusive")
                     row = {"median": statistics.median(times), "low": low, "high": high}
@@ -120,6 +126,17 @@ def graphs(network, precision: str, pixels: int) -> dict:
     elif precision == "binary":
         wanted |= {"OpenVINO int8": (8, None), "OpenVINO 1 bit": (1, None)}
     return {name: ir.model(network, pixels, *how) for name, how in wanted.items()}
+
+
+def onnx_graph(network, precision: str, pixels: int):
+    """A binary network in ONNX's own operators, its weights and activations as floats; None of another
+    network, or where ONNX Runtime is not installed."""
+    if precision != "binary" or not all(map(importlib.util.find_spec, ("onnx", "onnxruntime"))):
+        return None
+    from burn.deploy import qonnx
+    from burn.deploy.fold import fold
+
+    return qonnx.plain(qonnx.model(fold(network), network.dim, pixels))
 
 
 def interleaved(runtimes: dict, images, seconds: float) -> dict[str, list[float]]:

@@ -1,4 +1,4 @@
-"""Running an exported network: an OpenVINO graph as a function of torch tensors."""
+"""Running an exported network: a graph as a function of torch tensors, by OpenVINO or ONNX Runtime."""
 
 from pathlib import Path
 
@@ -32,6 +32,32 @@ class Compiled:
             self.compiled[shape] = self.core.compile_model(self.model, "CPU", self.hints)
         out = self.compiled[shape](np.ascontiguousarray(images.numpy()))[0]
         return torch.from_numpy(np.array(out))
+
+
+class Session:
+    """(N, 3, H, W) float32 -> (N, D), both on the CPU, by ONNX Runtime (pip install onnxruntime).
+
+    Args:
+        model: a graph in ONNX's own operators (burn.deploy.qonnx.plain), for images of one size.
+        threads: how many compute.
+    """
+
+    def __init__(self, model, threads: int):
+        import onnxruntime
+
+        free = type(model)()
+        free.CopyFrom(model)
+        for end in (*free.graph.input, *free.graph.output):
+            end.type.tensor_type.shape.dim[0].dim_param = "images"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = onnxruntime.InferenceSession(
+            free.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        (out,) = self.session.run(None, {"images": images.numpy()})
+        return torch.from_numpy(out)
 
 
 def read(path: Path) -> ov.Model:

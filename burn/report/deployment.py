@@ -18,7 +18,7 @@ from burn.report.grid import MISSING, Cell, Grid, Head
 # Format of an export -> what runs it, in print; and by bits of a weight, in latency.json.
 RUNS = {"packed": "torch", "openvino": "OpenVINO", "openvino-int8": "OpenVINO", "qonnx": "QONNX"}
 TIMED = {1: "OpenVINO 1 bit", 8: "OpenVINO int8", 32: "OpenVINO fp32"}
-RUNTIMES = ("torch", *(TIMED[bits] for bits in (32, 8, 1)))
+RUNTIMES = ("torch", "ONNX Runtime fp32", *(TIMED[bits] for bits in (32, 8, 1)))
 COMPARED = ("difference", "apart", "agreement")
 CAPTION = (
     "The networks as they are exported. File: bytes of network.safetensors (read by torch), or of the "
@@ -32,8 +32,8 @@ HOW = " ms: median for one image of {pixels} pixels on one thread of {processor}
 NOT_TIMED = " Times are not measured here: python -m burn latency."
 TIMES = (
     "Milliseconds for a batch, median (quartiles), on {processor} ({sets}); runtimes take turns. Torch "
-    "has its weights binarised beforehand. OpenVINO fp32 and int8 are the same network, its two-valued "
-    "weights and activations as floats or bytes."
+    "has its weights binarised beforehand. fp32 and int8 are the same network, its two-valued weights and "
+    "activations as floats or bytes."
 )
 
 
@@ -113,12 +113,13 @@ def latency_grid(known: dict[str, Any]) -> Grid:
     )
     frame = frame.assign(name=names, width=network.width)
     keys = ["name", "width", "pixels", "batch", "threads"]
-    heads = [Head("network", "name"), *map(Head, keys[1:]), *map(Head, RUNTIMES)]
+    runtimes = [name for name in RUNTIMES if name in set(frame.runtime)]
+    heads = [Head("network", "name"), *map(Head, keys[1:]), *map(Head, runtimes)]
     cells = []
     for values, own in frame.groupby(keys, sort=False):
         of = own.drop_duplicates("runtime").set_index("runtime")
         told = [Cell(values[0]), *(Cell(f"{value:g}") for value in values[1:])]
-        for runtime in RUNTIMES:
+        for runtime in runtimes:
             told.append(_time(of.loc[runtime]) if runtime in of.index else Cell(MISSING))
         cells.append(told)
     sets = ", ".join(known["machine"]["sets"]) or "instruction sets unknown"

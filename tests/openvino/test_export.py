@@ -22,7 +22,7 @@ from burn.artifacts import write_json
 from burn.deploy import qonnx, runtime
 from burn.evaluation.scores import Scores
 from burn.export import Images
-from burn.latency import exports, interleaved, latency
+from burn.latency import exports, interleaved, latency, onnx_graph
 from burn.networks import build
 from burn.tasks.linear import Options, examine
 
@@ -226,6 +226,15 @@ def test_the_lines_of_the_docs_run_as_they_stand(binary, runs, tmp_path, monkeyp
     torch.testing.assert_close(found, network(torch.zeros(1, 3, 32, 32)), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_onnx_runtime_gives_the_features(binary, threads):
+    network, _, _ = binary
+    images = torch.randn(4, 3, 32, 32)
+    session = runtime.Session(onnx_graph(network, "binary", 32), threads)
+    apart = (session(images) - network(images)).abs().amax(1) / network(images).abs().max()
+    assert (apart < 1e-4).sum() >= 3  # a sum that rounds differently may flip a sign of one
+
+
 def test_times_are_measured_of_all_runtimes_in_turns():
     order = []
     runtimes = {name: lambda x, name=name: order.append(name) for name in "ab"}
@@ -254,7 +263,13 @@ def test_latency_measures_each_network_once(place, binary, tmp_path, monkeypatch
     found = json.loads((tmp_path / "latency.json").read_text())
     assert all(row["methods"] == ["burn", "s2bnn"] for row in found["rows"])
     runtimes = {row["runtime"] for row in found["rows"]}
-    assert runtimes == {"torch", "OpenVINO fp32", "OpenVINO int8", "OpenVINO 1 bit"}
+    assert runtimes == {
+        "torch",
+        "ONNX Runtime fp32",
+        "OpenVINO fp32",
+        "OpenVINO int8",
+        "OpenVINO 1 bit",
+    }
     assert {row["batch"] for row in found["rows"]} == {1, 32}
     assert all(0 < row["low"] <= row["median"] <= row["high"] for row in found["rows"])
     assert found["machine"]["processor"] and found["machine"]["threads"] >= 1
