@@ -13,24 +13,19 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from burn import __version__
 from burn.errors import UserError
 from burn.experiment.reads import text
 from burn.places import CURVE, KNOWN, LOG, METRICS, PROVENANCE
+from burn.provenance import provenance
 
 PATIENCE = 2.0  # seconds: a process that was just killed may take a moment to let go
 _holding: list = []
@@ -284,63 +279,3 @@ def file_hash(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; has the step that makes it run?") from None
-
-
-def provenance(step: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Where an artifact came from: parameters in force, versions, device, commit, the end of the work."""
-    return {
-        "step": step,
-        "params": json.loads(text(settings)),
-        "seed": seed,
-        "python": platform.python_version(),
-        "versions": {p: _version(p) for p in ("torch", "torchvision", "burn")},
-        "device": _device(),
-        "commit": _commit(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _version(package: str) -> str | None:
-    if package == "burn":  # runs from its source folder, too
-        return __version__
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _device() -> str:
-    torch = sys.modules.get("torch")  # asking must not cost a step that needs no torch 5 s
-    if torch is not None and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return _processor() or platform.machine()
-
-
-def _processor() -> str | None:
-    """What Linux calls this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return None
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, None)
-
-
-SOURCE = (":(top)", ":(top,exclude)results", ":(top,exclude)dvc.lock")
-
-
-def _commit() -> str | None:
-    """The commit in use, "+changes" where a tracked file differs; results of a run do not count."""
-
-    def git(*words: str) -> str:
-        here = Path(__file__).parent
-        return subprocess.run(
-            ["git", *words], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + (
-            "+changes" if git("status", "--porcelain", "-uno", "--", *SOURCE) else ""
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("BURN_COMMIT")

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from burn import places
-from burn.artifacts import provenance, read_json, write_json
+from burn.artifacts import read_json, write_json
 from burn.errors import UserError
 from burn.experiment.reads import text
 from burn.places import METRICS, PACKED
+from burn.provenance import provenance
 
 FULL, PIXELS = {"width": 1.0, "stem": "imagenet"}, 224  # as published
 BATCHES = (1, 32)

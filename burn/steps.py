@@ -29,6 +29,7 @@ PLUMBING = [
     "burn/machine.py",  # device, threads, processes
     "burn/places.py",
     "burn/progress.py",
+    "burn/provenance.py",
     "burn/warm.py",  # a Python that waits with torch imported
 ]
 SUFFIXES = (".py", ".csv", ".html")

@@ -14,7 +14,7 @@ import graphs
 import pytest
 
 import burn
-from burn import artifacts
+from burn import provenance
 from burn.artifacts import artifact, file_hash, read_json, write_json
 from burn.errors import UserError
 from burn.experiment.reading import load
@@ -162,11 +162,11 @@ def test_results_of_a_run_are_no_change_of_the_commit(tmp_path, monkeypatch):
 
     git("add", "--all")
     git("-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "--message", "x")
-    monkeypatch.setattr(artifacts, "__file__", str(folder / "burn" / "artifacts.py"))
+    monkeypatch.setattr(provenance, "__file__", str(folder / "burn" / "provenance.py"))
     (folder / "results" / "table.md").write_text("new")
-    assert re.fullmatch(r"[0-9a-f]{40}", artifacts._commit())
+    assert re.fullmatch(r"[0-9a-f]{40}", provenance._commit())
     (folder / "burn" / "steps.py").write_text("")
-    assert re.fullmatch(r"[0-9a-f]{40}\+changes", artifacts._commit())
+    assert re.fullmatch(r"[0-9a-f]{40}\+changes", provenance._commit())
 
 
 def test_commit_where_there_is_no_git(tmp_path, monkeypatch):

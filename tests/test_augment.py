@@ -23,11 +23,6 @@ NONE = {"jitter_p": 0.0, "gray_p": 0.0, "blur_p": 0.0, "flip": 0.0}
 COLOURS = {**NONE, "jitter_p": 1.0}
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
