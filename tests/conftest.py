@@ -26,15 +26,17 @@ COMMANDS = {"snakemake": ["snakemake", "--cores", "2", "all"], "dvc": ["dvc", "r
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: runs the whole smoke experiment (minutes)")
+    config.addinivalue_line(
+        "markers", "slow: runs the whole smoke experiment, or several processes (minutes)"
+    )
 
 
 def pytest_collection_modifyitems(items):
     """A file's tests share what they make, so one process runs them; those on the smoke experiment
     share its runs. These take longest: they begin."""
     for item in items:
-        slow = item.get_closest_marker("slow") is not None
-        item.add_marker(pytest.mark.xdist_group("smoke" if slow else item.path.stem))
+        smoke = "smoke_runs" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("smoke" if smoke else item.path.stem))
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

@@ -167,6 +167,7 @@ for name, (_, _, _, augment) in CASES.items():
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_every_method_as_one_does():
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(graphs.ROOT)}
     done = subprocess.run(
@@ -209,6 +210,7 @@ class Method(Base):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whom", ["rank", "parent"])
 def test_a_signal_to_one_process_ends_all_at_the_same_update(ground, tmp_path, whom):
     code, checkpoint = tmp_path / "code.py", tmp_path / ".out.partial" / "checkpoint.pt"
@@ -230,6 +232,7 @@ def test_a_signal_to_one_process_ends_all_at_the_same_update(ground, tmp_path, w
     assert f"resuming at update {update} of 24" in out
 
 
+@pytest.mark.slow
 def test_the_kill_of_one_process_ends_the_step_which_goes_on_to_the_same_bytes(ground, tmp_path):
     code = tmp_path / "code.py"
     code.write_text(STOPPED.format(folder=str(tmp_path), step=22, signal="signal.SIGKILL"))

@@ -55,10 +55,7 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, eps):
         variance, mean = torch.var_mean(x, [0, *range(2, x.dim())], correction=0)
-        mine, (_, size) = torch.stack([mean, variance]), world()
-        parts = mine.new_empty(size, *mine.shape)
-        torch.distributed.all_gather(list(parts.unbind()), mine)
-        means, variances = parts.unbind(1)
+        means, variances = _of_all(torch.stack([mean, variance])).unbind(1)
         mean = means.mean(0)
         variance = (variances + (means - mean).square()).mean(0)
         ctx.save_for_backward(x, weight, mean, variance)
@@ -74,8 +71,7 @@ class _Normalise(torch.autograd.Function):
             grad, x, torch.ones_like(mean) if weight is None else weight,
             mean, variance, None, None, False, ctx.eps, [True, True, True],
         )  # fmt: skip
-        sums = torch.stack([of_bias, of_weight])
-        torch.distributed.all_reduce(sums)
+        sums = _of_all(torch.stack([of_bias, of_weight])).sum(0)
         by_mean, by_x_hat = sums / (x.numel() // x.shape[1] * world()[1])
         # What passes through the statistics: scale * (by_mean + x_hat * by_x_hat).
         rate = (variance + ctx.eps).rsqrt()
@@ -85,3 +81,11 @@ class _Normalise(torch.autograd.Function):
         dx.addcmul_(x, slope.view(shape), value=-1)
         dx.sub_((scale * by_mean - slope * mean).view(shape))
         return dx, None if weight is None else of_weight, None if weight is None else of_bias, None
+
+
+def _of_all(x: Tensor) -> Tensor:
+    """The processes' `x`, one after the other. Of a few numbers gloo gathers in less than half the time
+    that it takes to add them up."""
+    parts = x.new_empty(world()[1], *x.shape)
+    torch.distributed.all_gather(list(parts.unbind()), x)
+    return parts
