@@ -226,6 +226,33 @@ def test_the_lines_of_the_docs_run_as_they_stand(binary, runs, tmp_path, monkeyp
     torch.testing.assert_close(found, network(torch.zeros(1, 3, 32, 32)), rtol=1e-4, atol=1e-4)
 
 
+def test_the_lines_of_the_readme_run_as_they_stand(monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (graphs.ROOT / "README.md").read_text(), re.S)
+    assert len(blocks) == 2 and all(len(ast.parse(block).body) == 3 for block in blocks)
+    monkeypatch.chdir(graphs.ROOT)
+    features = []
+    for block in blocks:
+        said = {}
+        exec(block, said)
+        features.append(torch.as_tensor(said["features"]))
+    assert features[0].shape == (1, 256) and features[0].std() > 0
+    torch.testing.assert_close(*features, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["burn", "burn_same", "s2bnn"])
+def test_networks_in_git_are_what_their_metrics_say(name):
+    folder = graphs.ROOT / "results" / "networks" / name
+    facts = json.loads((folder / "metrics.json").read_text())
+    assert facts["method"] == name and facts["precision"] == "binary"
+    for form, file in (("packed", folder), ("openvino", folder / "runtimes")):
+        files = [f for f in file.iterdir() if f.suffix in (".safetensors", ".xml", ".bin")]
+        assert sum(f.stat().st_size for f in files) == facts["formats"][form]["bytes"] < 1e6
+    x = torch.randn(8, 3, 32, 32)
+    assert deployed.same(
+        runtime.Compiled(runtime.read(folder / "runtimes/network.xml"))(x), burn.load(folder)(x)
+    )
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_onnx_runtime_gives_the_features(binary, threads):
     network, _, _ = binary
