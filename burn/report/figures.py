@@ -209,7 +209,8 @@ def deployed(points: pd.DataFrame, label: str, base: Path, plain: set[str]) -> N
         for ax, (key, (unit, scale)) in zip(axes, panels.items(), strict=True):
             for point in shown.dropna(subset=key).to_dict("records"):
                 look = line(point["method"], methods, plain) | {"ls": "none"}
-                look["marker"] = "*" if point["method"] == TEACHER else "s"
+                if point["method"] == TEACHER:
+                    look["marker"] = "*"
                 in_torch = point["format"] == "packed"
                 look["mfc"] = "white" if in_torch else look["color"]
                 look["label"] = point["method"] if in_torch else None

@@ -245,13 +245,14 @@ def deployed(report: Report, frame: pd.DataFrame) -> Section:
     blocks = [report.write(deployment.grid(lines, known), csv)]
     if len(frame):
         cells = fill(frame, final_rows(report.settings, frame), columns(frame))
-        label = f"{cells.label[0]}, {measured(cells)} (%)"
+        first = cells[cells.label == cells.label[0]]
+        label = f"{cells.label[0]}, {measured(first)} (%)"
         points = deployment.points(lines, cells)
         figures.deployed(points, label, report.figure("deployment"), report.plain)
         said = (
             "The first column of linear evaluation against the time for one image, where that was "
             "measured, and against the bytes of the file. Hollow: read by torch; filled: the graph for "
-            "OpenVINO. Square: binary; star: the floating-point teacher."
+            "OpenVINO. Star: the floating-point teacher; all others are binary."
         )
         blocks.append(Picture("deployment", "Score against milliseconds and bytes", said))
     if known["rows"]:
