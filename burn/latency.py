@@ -86,9 +86,9 @@ def measured(network, precision: str, pixels: int, seconds: float):
 
     import torch
 
-    from burn.deploy.runtime import Compiled
+    from burn.deploy.runtime import Compiled, Session
 
-    models, model = graphs(network, precision, pixels), onnx_graph(network, precision, pixels)
+    models, rival = graphs(network, precision, pixels), onnx_graph(network, precision, pixels)
     before = torch.get_num_threads()
     try:
         for batch in BATCHES:
@@ -97,10 +97,8 @@ def measured(network, precision: str, pixels: int, seconds: float):
                 torch.set_num_threads(threads)
                 runtimes = {"torch": network}
                 runtimes |= {name: Compiled(model, threads) for name, model in models.items()}
-                if model is not None:
-                    from burn.deploy.runtime import Session
-
-                    runtimes["ONNX Runtime fp32"] = Session(model, threads)
+                if rival is not None:
+                    runtimes["ONNX Runtime fp32"] = Session(rival, threads)
                 for name, times in interleaved(runtimes, images, seconds).items():
                     low, _, high = statistics.quantiles(times, n=4, method="inclusive")
                     row = {"median": statistics.median(times), "low": low, "high": high}

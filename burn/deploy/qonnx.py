@@ -87,21 +87,36 @@ def _half(graph: _Graph, half: Half, x: str, shortcut: str) -> str:
 
 def plain(given: onnx.ModelProto) -> onnx.ModelProto:
     """`given` in ONNX's own operators, which OpenVINO and ONNX Runtime know: each BipolarQuant at a scale
-    of 1 is said as x >= 0 ? 1 : -1."""
+    of 1 is said as x >= 0 ? 1 : -1. That of a weight is worked out here, as not every runtime does so
+    once and for all."""
     made = onnx.ModelProto()
     made.CopyFrom(given)
     ends = {"zero": 0.0, "one": 1.0, "minus": -1.0}
-    made.graph.initializer.extend(
-        numpy_helper.from_array(np.array(value, np.float32), name) for name, value in ends.items()
-    )
-    nodes = []
-    for node in given.graph.node:
-        if node.op_type != "BipolarQuant":
-            nodes.append(node)
-            continue
+    constants = {tensor.name: tensor for tensor in made.graph.initializer}
+    constants |= {
+        name: numpy_helper.from_array(np.array(value, np.float32), name)
+        for name, value in ends.items()
+    }
+    nodes, weights = [], {}
+    for node in made.graph.node:
+        inputs = [weights.get(name, name) for name in node.input]
         (out,) = node.output
-        nodes.append(helper.make_node("GreaterOrEqual", [node.input[0], "zero"], [f"{out}_up"]))
-        nodes.append(helper.make_node("Where", [f"{out}_up", "one", "minus"], [out]))
-    del made.graph.node[:]
+        if node.op_type != "BipolarQuant":
+            del node.input[:]
+            node.input.extend(inputs)
+            nodes.append(node)
+        elif inputs[0] in constants:
+            weights[out] = inputs[0]
+            signs = np.where(numpy_helper.to_array(constants[inputs[0]]) >= 0, 1, -1)
+            constants[inputs[0]] = numpy_helper.from_array(signs.astype(np.float32), inputs[0])
+        else:
+            nodes.append(helper.make_node("GreaterOrEqual", [inputs[0], "zero"], [f"{out}_up"]))
+            nodes.append(helper.make_node("Where", [f"{out}_up", "one", "minus"], [out]))
+    used = {name for node in nodes for name in node.input}
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    kept = [tensor for name, tensor in constants.items() if name in used]
+    kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
+    del made.graph.node[:], made.graph.initializer[:]
     made.graph.node.extend(nodes)
+    made.graph.initializer.extend(kept)
     return made
