@@ -84,6 +84,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--wait", type=float, nargs=2, default=(4, 24), help="seconds, at random")
     args = parser.parse_args()
+    if args.engine == "dvc" and args.signal == "TERM":
+        parser.error("--signal TERM needs the logs of steps, which Snakemake alone keeps")
     draw, number = random.Random(args.seed), signal.Signals[f"SIG{args.signal}"]
     overlay = yaml.safe_load((graphs.ROOT / "presets/smoke.yaml").read_text())
     raw = plain(load(graphs.ROOT / "params.yaml"))
@@ -95,6 +97,7 @@ def main() -> None:
     if start(whole, args.engine).wait():
         sys.exit(f"the run that was left alone failed: {root}/whole.log")
     expected = made(whole)
+    assert any(file.endswith("weights.safetensors") for file in expected)
     kills = resumable = runs = lost = 0
     wrong = []
     while kills < args.times:
