@@ -187,6 +187,17 @@ def test_a_point_that_diverges_is_left_out_and_nothing_else():
         run(data, network(), lr=[1e38, 3e38], head=[1.0])
 
 
+def test_as_many_folds_are_held_out_as_rounds_says(monkeypatch):
+    held = []
+    monkeypatch.setattr(Run, "compare", lambda self, grid, train, folds: held.append(folds) or {})
+    for rounds in (None, 1, 2):
+        with pytest.raises(UserError, match="the loss was no number"):  # nothing is left to choose from
+            run(drawn(), folds=3, rounds=rounds)
+    every, one, two = held
+    assert [len(folds) for folds in held] == [3, 1, 2]
+    assert all(torch.equal(a, b) for pair, own in zip(every, two) for a, b in zip(pair, own))
+
+
 def test_the_accuracy_of_a_point_is_over_all_images_held_out():
     net, train, sizes = small(), drawn().split("train"), []
     rows = labelled(train.labels, 0.5, 0)

@@ -36,6 +36,7 @@ class Options(Strict):
     lr: Annotated[list[Positive], Field(min_length=1)] = [0.1, 0.01, 0.001]
     head: Annotated[list[Positive], Field(min_length=1)] = [1.0, 10.0, 100.0]
     folds: Annotated[int, Field(ge=2)] = 3  # of the cross-validation that chooses lr and head
+    rounds: AtLeastOne | None = None  # folds that are held out, one after the other; null: all
     updates: AtLeastOne = 500
     batch: AtLeastOne = 256  # at most; half of the labelled images if they are fewer
     milestones: list[Unit] = [0.6, 0.8]  # shares of the updates after which the rates fall
@@ -63,6 +64,7 @@ def examine(network, data, options, seed, device, workers=0) -> Scores:
     rows = labelled(train.labels, options.fraction, seed)
     grid = [(lr, head) for lr in options.lr for head in options.head]
     folds = cross_validation(train.labels, rows, options.folds) if len(grid) > 1 else []
+    folds = folds[: options.rounds]
     if len(grid) > 1 and not folds:
         raise UserError(
             f"task semi: fraction: found {options.fraction}, one image of each class; allowed: more, "
@@ -147,7 +149,7 @@ class Run:
         self.progress = Progress(self.options.updates * runs, 0, "fine-tune")
 
     def compare(self, grid, train, folds) -> dict[tuple[float, float], tuple[float, float]]:
-        """point -> (accuracy, minus the loss), mean over all images that are held out once.
+        """point -> (accuracy, minus the loss), mean over all images that are held out.
 
         Points that diverge are left out.
         """
