@@ -142,15 +142,16 @@ def hold_run(results: Path, shared: bool = False):
         Path(".dvc/tmp").mkdir(exist_ok=True)
         paths.append(Path(".dvc/tmp/lock"))  # DVC's own: it removes outputs before it runs a step
     files = [open(path, "a") for path in paths]
-    try:
-        for file in files:
+    for path, file in zip(paths, files):
+        try:
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError:
-        for file in files:
-            file.close()
-        raise UserError(
-            f"{results}: another Snakemake or DVC is at work in it; wait for it or stop it"
-        ) from None
+        except OSError:
+            for held in files:
+                held.close()
+            where = results if path.parent == results else Path.cwd()  # one engine in a checkout
+            raise UserError(
+                f"{where}: another Snakemake or DVC is at work in it; wait for it or stop it"
+            ) from None
     if not shared:
         os.environ[HELD] = str(results.resolve())
         _holding.extend(files)  # a file that nobody knows is closed

@@ -67,6 +67,16 @@ def test_an_engine_refuses_while_a_step_of_another_runs(folder):
         make()  # a step of the engine that has it
 
 
+def test_two_engines_in_one_checkout_name_it_and_not_the_run(folder):
+    (folder / ".dvc").mkdir()
+    process = other("alone")
+    with pytest.raises(UserError) as error:
+        hold_run(Path("results/y"))
+    assert str(error.value) == f"{folder}: {BUSY}"
+    process.kill()
+    process.wait()
+
+
 def test_runs_apart_do_not_matter(folder):
     process = other("alone")
     with artifact("results/y/cost", "cost", {}):
