@@ -146,7 +146,7 @@ def test_the_preset_has_every_published_bar_and_one_budget():
         bars = [line["method"] for line in csv.DictReader(file) if line["table"] == "ablation"]
     labels = [variant.label for variant in variants.values()]
     assert labels[: len(bars)] == bars == [bar for bar in labels if bar in bars]
-    assert {sum(n for _, n in v.epochs) for v in variants.values()} == {16}
+    assert {sum(n for _, n in v.epochs) for v in variants.values()} == {7}
     assert {v.file for v in variants.values()} == {"burn"}
     stages = {sum(n > 0 for _, n in v.epochs) for v in variants.values()}
     assert stages == {1, 2, 3}
