@@ -7,6 +7,7 @@ from labels import CLASSES, CPU, SIZE, drawn, network, run, small, tuned
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
 from burn.errors import UserError
@@ -72,6 +73,23 @@ def scikit(x, y):
 
 def predicted(head, x):
     return head(torch.from_numpy(x).float()).detach().double()
+
+
+def test_the_probe_is_fitted_by_as_many_threads_as_torch_has(monkeypatch):
+    found, fit = [], LogisticRegression.fit
+
+    def counted(self, *data):
+        found.extend(
+            pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"
+        )
+        return fit(self, *data)
+
+    monkeypatch.setattr(LogisticRegression, "fit", counted)
+    threads = torch.get_num_threads()
+    with threadpool_limits(threads + 1, "blas"):
+        x, y = of_classes(0, 1, 2)
+        probe(torch.from_numpy(x), torch.from_numpy(y), 3)
+    assert found and set(found) == {threads}
 
 
 @pytest.mark.parametrize("known", [(0, 1, 2), (0, 1)])
@@ -191,7 +209,9 @@ def test_as_many_folds_are_held_out_as_rounds_says(monkeypatch):
     held = []
     monkeypatch.setattr(Run, "compare", lambda self, grid, train, folds: held.append(folds) or {})
     for rounds in (None, 1, 2):
-        with pytest.raises(UserError, match="the loss was no number"):  # nothing is left to choose from
+        with pytest.raises(
+            UserError, match="the loss was no number"
+        ):  # nothing is left to choose from
             run(drawn(), folds=3, rounds=rounds)
     every, one, two = held
     assert [len(folds) for folds in held] == [3, 1, 2]

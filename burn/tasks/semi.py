@@ -232,6 +232,7 @@ def probe(features, labels, classes: int):
     import numpy as np
     import torch
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
     from torch import nn
 
     x, y = features.cpu().double().numpy(), labels.cpu().numpy()
@@ -240,7 +241,9 @@ def probe(features, labels, classes: int):
     weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, 0.0)
     known = np.unique(y)
     if len(known) > 1:
-        fitted = LogisticRegression(C=0.1, max_iter=500).fit((x - mean) / deviation, y)
+        # numpy's own threads would be as many as there are cores, whatever `machine.threads` says.
+        with threadpool_limits(torch.get_num_threads(), "blas"):
+            fitted = LogisticRegression(C=0.1, max_iter=500).fit((x - mean) / deviation, y)
         own, offset = fitted.coef_, fitted.intercept_
         if len(known) == 2:  # scikit-learn keeps one row for two classes
             own, offset = np.concatenate([-own, own]) / 2, np.concatenate([-offset, offset]) / 2
