@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure  # no pyplot: no display, no state shared with a caller
 
-DPI = 200  # of PNG: at 300 a sheet of photographs has more than a megabyte
+DPI = 300  # of PNG
 WIDTH = 3.3  # inches: a column of a two-column journal; a page is twice that
 # Okabe & Ito's colours, told apart by most colour-blind readers; then again, hatched or dashed. Yellow
 # is last: a line of it is hard to see on white.
