@@ -122,7 +122,10 @@ def _sheet(base: Path, names: list[str], count: int) -> Iterator[tuple[Any, Any]
         yield figure, axes
     path = base.with_suffix(".png")
     with Image.open(path) as picture:  # photographs: a palette makes the file a third as large
-        picture.convert("RGB").quantize(256).save(path, dpi=(style.DPI, style.DPI), optimize=True)
+        reduced = picture.convert("RGB").quantize(
+            256, Image.Quantize.MAXCOVERAGE
+        )  # keeps rare colours
+        reduced.save(path, dpi=(style.DPI, style.DPI), optimize=True)
 
 
 def _tiles(ax: Any, mosaic: np.ndarray, side: int, same: np.ndarray | None) -> None:
