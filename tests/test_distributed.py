@@ -91,7 +91,7 @@ images = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8,
                        generator=torch.Generator().manual_seed(0))
 steady = Augment(size=32, crop=[1.0, 1.0], flip=0.0, jitter_p=0.0, gray_p=0.0, blur_p=0.0)
 classes = dict(outputs=12, hidden=16)
-same = classes | dict(norm=True, information=1.0, view="same", projection="mlp", standardise=True)
+same = classes | dict(norm=True, information=10.0, view="same", projection="mlp", standardise=True)
 student, resnet = {"arch": "reactnet", "width": 0.25, "neck": False}, {"arch": "resnet18", "width": 0.25, "stem": "half"}
 swapped = dict(embedding=8, hidden=8, prototypes=6)
 CASES = {
@@ -161,8 +161,9 @@ for name, (_, _, _, augment) in CASES.items():
         assert torch.equal(start, same_start), name
         apart = float((networks - one).norm() / (one - start).norm())
         print(f"{name:16} {apart:.1e}", flush=True)
+        # A rounding error at a kink (PReLU) makes 1.5e-5; gradients that are not shared, 6e-4 or more.
         # Contrast at the start of a ResNet magnifies rounding errors: its gradients are tiny there.
-        assert apart < (1e-3 if name == "teacher" else 1e-5), (name, apart)
+        assert apart < (1e-3 if name == "teacher" else 1e-4), (name, apart)
         torch.testing.assert_close(helpers, its_helpers, rtol=1e-4, atol=1e-4, msg=name)
 """
 
