@@ -3,6 +3,8 @@
 import csv
 
 import graphs
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from reports import (
@@ -24,6 +26,8 @@ from burn.experiment.reading import load, parse
 from burn.experiment.reads import plain
 from burn.experiment.schema import Methods
 from burn.methods.burn import Recipe
+from burn.report.ablation import bases
+from burn.report.difference import over_seeds
 
 STEPS = {
     "joint": ("joint_classifier", (0, 0, 12), 41.0),
@@ -80,6 +84,38 @@ def test_the_table_states_the_budget_and_stands_beside_the_published_bars(ablate
     assert "over 3 seeds (0, 1, 2)" in caption
     tex = (out / "tables/ablation.tex").read_text()
     assert tex.isascii() and "+ feature similarity & 0/0/12 & 744 & 48000 &" in tex
+
+
+def test_what_each_change_adds_is_said_with_its_interval(ablated):
+    results, settings = ablated
+    found = evaluation("linear-cifar10", "joint_similarity", 2, 30.0)  # the others have 42 and 43
+    found["stages"] = {"binary": found["stages"]["binary"]}
+    put(results, found)
+    out = made(results, settings)
+    table = grid(out / "tables/ablation_steps.md")
+    assert [row[:4] + row[6:] for row in table] == [
+        ["variant", "against", "column", "difference", "verdict"],
+        ["+ feature similarity", "joint classifier", "imagenet (stand-in)", "+3.00", "above"],
+        ["two stages", "+ feature similarity", "imagenet (stand-in)", "+4.00", "above"],
+        ["+ feature similarity", "joint classifier", "cifar10", "-2.33", "level"],
+        ["two stages", "+ feature similarity", "cifar10", "+9.33", "level"],
+    ]
+    with open(out / "tables/ablation_steps.csv", newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [(x["method"], x["base"]) for x in lines[:2]] == [
+        ("joint_similarity", "joint"), ("staged", "joint_similarity")]  # fmt: skip
+    apart = np.array([3.0, 3.0, -13.0])
+    assert float(lines[2]["seeds_low"]) == pytest.approx(over_seeds(apart)[0])
+
+
+def test_a_change_is_compared_with_what_it_changes():
+    shown = ["joint", "+ similarity", "+ stages", "frozen", "same view", "+ crops", "without"]
+    rows = [{"method": n.strip("+ "), "names": (n,), "stage": "binary"} for n in shown]
+    rows.insert(1, {"method": "unfinished", "names": ("unfinished",), "stage": "binact"})
+    assert bases(pd.DataFrame(rows)) == {
+        "similarity": "joint", "stages": "similarity", "frozen": "stages",
+        "same view": "stages", "crops": "same view", "without": "crops",
+    }  # fmt: skip
 
 
 def test_main_tables_know_nothing_of_it(ablated):

@@ -24,8 +24,8 @@ from burn.report.sections import Report, sections
 from burn.report.tables import DIGITS, scores
 
 # Tables and figures that are of no single task: none may be called so.
-OWN = ("comparison", "transfer", "stages", "ablation", "cost", "curves", "neighbours",
-       "differences", "deployment", "latency")  # fmt: skip
+OWN = ("comparison", "transfer", "stages", "ablation", "ablation_steps", "cost", "curves",
+       "neighbours", "differences", "deployment", "latency")  # fmt: skip
 MADE = ("made with", "commit", "device", "finished (UTC)")
 
 
@@ -34,8 +34,8 @@ def report(settings: dict[str, Any], results: Path, out: Path) -> None:
 
     `settings` is burn.experiment.reads.settings(params, "report"). Makes tables/<task>.{csv,md,tex}
     and figures/<task>.{pdf,png} for each task, and <task>_k where it has scores from k images, and of
-    all tasks, if there are several, `comparison`; `transfer`, `stages`, `ablation`, `cost`, `deployment`, and
-    `latency` if it was measured;
+    all tasks, if there are several, `comparison`; `transfer`, `stages`, `ablation`, `ablation_steps`, `cost`,
+    `deployment`, and `latency` if it was measured;
     tables/differences.csv, where there are any; figures of training and of what evaluations kept to
     be seen; report.md, report.html (in one file, all it shows), metrics/<protocol>.json (method ->
     mean, in percent) and metrics.json, the same of all. Raises UserError where a result is missing.

@@ -7,6 +7,7 @@ more, else of the second; with one seed it speaks of these networks and of no ot
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -26,6 +27,7 @@ RESAMPLES, SEED, PERCENT, ENOUGH = 10_000, 0, 95, 5
 OURS = "burn"  # the file whose rows are compared
 # Files of rows that learn nothing, learn from labels, or were trained elsewhere.
 NO_RIVALS = ("random", "supervised", "imported")
+Pairs = Callable[[pd.DataFrame], list[tuple[str, str]]]
 METRIC, STAGE = "top1", "binary"  # of which predictions are kept; the network that is compared
 DIFFERENCE = ["method", "rival", "protocol", "dataset", "stand_in", "metric", "difference", "seeds_low",
               "seeds_high", "images_low", "images_high", "seeds", "test_images", "verdict",
@@ -72,37 +74,56 @@ def differences(settings: dict[str, Any], frame: pd.DataFrame, results: Path) ->
     """Each row of BURN against the best rival of each protocol; `frame` is of the main rows.
 
     A rival is a binary network trained without labels by another method; the best has the highest
-    mean over seeds of the score the protocol is known by. `difference` is the method's minus the
-    rival's, in points; the intervals as above, nan where there is none. Empty if there is no BURN or
-    no rival. Raises UserError if predictions do not fit.
+    mean over seeds of the score the protocol is known by. Lines as of `paired`; empty if there is no
+    BURN or no rival.
     """
     last = last_stages(frame)
     known = [m for m in methods(settings, "main") if m != TEACHER and last[m] == STAGE]
     ours = [m for m in known if entry(settings, m).file == OURS]
     rivals = [m for m in known if entry(settings, m).file not in (OURS, *NO_RIVALS)]
+
+    def against_the_best(values: pd.DataFrame) -> list[tuple[str, str]]:
+        candidates = [m for m in rivals if m in values]
+        if not candidates:
+            return []
+        best = values[candidates].mean().idxmax()
+        return [(m, best) for m in ours if m in values]
+
+    return paired(settings, frame, results, against_the_best)
+
+
+def paired(
+    settings: dict[str, Any], frame: pd.DataFrame, results: Path, pairs: Pairs
+) -> pd.DataFrame:
+    """Of each protocol, each method against its rival, as `pairs` names them.
+
+    Args:
+        pairs: the scores of a protocol, a row per seed and a column per method -> (method, rival).
+
+    `difference` is the method's score minus the rival's, in points, of the score the protocol is known
+    by; the intervals as above, nan where there is none. Raises UserError if predictions do not fit.
+    """
     compared = frame[frame["last"] & (frame.metric != "")].dropna(subset="value")
     lines = []
     for protocol, scored in compared.groupby("protocol", sort=False):
         facts = scored.iloc[0]
         scored = scored[scored.metric == facts.metric]
         values = scored.pivot_table(index="seed", columns="method", values="value")
-        candidates = [m for m in rivals if m in values]
-        for method in (m for m in ours if m in values and candidates):
-            rival = values[candidates].mean().idxmax()
-            pairs = (values[method] - values[rival]).dropna().to_numpy()
-            if not len(pairs):
+        for method, rival in pairs(values):
+            apart = (values[method] - values[rival]).dropna().to_numpy()
+            if not len(apart):
                 continue
-            seeds, images = over_seeds(pairs), (math.nan, math.nan)
+            seeds, images = over_seeds(apart), (math.nan, math.nan)
             if facts.metric == METRIC:
                 both = [
                     correct(settings, results, protocol, m, int(facts.test_images))
                     for m in (method, rival)
                 ]
                 images = over_images(*both)
-            said = verdict(*(seeds if len(pairs) > 1 else images))
+            said = verdict(*(seeds if len(apart) > 1 else images))
             collapsed = bool(scored.collapsed[scored.method == method].any())
             about = (method, rival, protocol, facts.dataset, facts.stand_in, facts.metric)
-            lines.append((*about, float(pairs.mean()), *seeds, *images, len(pairs),
+            lines.append((*about, float(apart.mean()), *seeds, *images, len(apart),
                           int(facts.test_images), said, collapsed))  # fmt: skip
     return pd.DataFrame(lines, columns=DIFFERENCE)
 
@@ -126,11 +147,21 @@ def correct(settings: dict[str, Any], results: Path, protocol: str, method: str,
 
 
 def grid(lines: pd.DataFrame, frame: pd.DataFrame) -> Grid:
-    """The differences as a table."""
+    """The differences from the best rivals as a table."""
+    said = (
+        "Rows of BURN against the best rival of each column, which was trained without labels by another "
+        "method (points)."
+    )
     labels = columns(frame, grouped=True).set_index("protocol").label
-    heads = [Head(text, "name") for text in ("method", "best rival", "column")]
-    heads += [Head(text) for text in ("difference", "over seeds", "over images")]
-    heads.append(Head("verdict", "name"))
+    return printed(lines, labels, ("method", "best rival", "column"), said, "differences")
+
+
+def printed(lines: pd.DataFrame, labels: pd.Series, heads: tuple[str, str, str], said: str,
+            base: str) -> Grid:  # fmt: skip
+    """Lines of `paired` as the table `base`, which shows what is `said`; `labels` name its protocols."""
+    above = [Head(text, "name") for text in heads]
+    above += [Head(text) for text in ("difference", "over seeds", "over images")]
+    above.append(Head("verdict", "name"))
     body = [
         [
             Cell(line.method, after="†" * bool(line.collapsed)),
@@ -147,15 +178,14 @@ def grid(lines: pd.DataFrame, frame: pd.DataFrame) -> Grid:
     few = "one run each: of these networks" if seeds < 2 else "in these runs"
     told = f" ({few})" if seeds < ENOUGH else ""
     caption = (
-        "Rows of BURN against the best rival of each column, which was trained without labels by another "
-        f"method (points). Over seeds: {PERCENT} % t-interval of the paired differences of {seeds} "
+        f"{said} Over seeds: {PERCENT} % t-interval of the paired differences of {seeds} "
         f"{'seeds' if seeds > 1 else 'seed'}. Over images: {PERCENT} % interval of a paired bootstrap, {RESAMPLES} "
         f"resamples of the test images, the networks held fast. Verdict{told}: above or below where the "
         "first of them that is known leaves out 0, else level."
         + " † collapsed in at least one seed."
         * bool(lines.collapsed.any())
     )
-    return Grid(heads, body, caption, "differences")
+    return Grid(above, body, caption, base)
 
 
 def _ends(low: float, high: float) -> str:

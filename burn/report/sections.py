@@ -8,6 +8,7 @@ import pandas as pd
 from burn import places
 from burn.places import PREDICTIONS
 from burn.report import (
+    ablation,
     alive,
     captions,
     cost,
@@ -90,7 +91,7 @@ def sections(report: Report, frame: pd.DataFrame) -> list[Section]:
         page.append(of_task(report, main[main.task == task], task))
         if task == MAIN:
             page.append(transfer(report, of_main))
-    page += [stages(report, of_main), ablation(report, of_variants), costs(report, main)]
+    page += [stages(report, of_main), ablation.section(report, of_variants), costs(report, main)]
     page += [deployed(report, of_main), of_terms(report, main), training(report)]
     page += [beside_published(report, main, variants)]
     items = captions.collapsed_runs(frame)
@@ -208,26 +209,6 @@ def stages(report: Report, frame: pd.DataFrame) -> Section | None:
     )
     picture = Picture("cost", "Score against operations and against stored bytes", said)
     return Section("After each stage", [grid, picture])
-
-
-def ablation(report: Report, frame: pd.DataFrame) -> Section | None:
-    """Table and figure of the ablation, on the main task."""
-    if frame.empty:
-        return None
-    rows = ablation_rows(report.settings, frame)
-    cells, full = (fill(frame, rows, columns(frame, every)) for every in (False, True))
-    metric, ranking = measured(cells), RANKING.replace("trained binary networks", "variants")
-    said = (
-        f"Ablation of burn, {name(MAIN).lower()}: {metric} (%). Epochs are those of the stages "
-        "real/binact/binary, steps and images those of all stages together. A variant that "
-        "starts with + is the one above it with that added."
-    )
-    grid = report.save(
-        "ablation", said, frame, cells, full, tables.ABLATION, ranking=ranking, epochs=False
-    )
-    figures.ladder(cells, f"{metric} (%)", report.figure("ablation"))
-    alt = f"Ablation: {metric} of each variant, beside the published one"
-    return Section("Ablation", [grid, Picture("ablation", alt, figure_key(cells, panel=True))])
 
 
 def costs(report: Report, frame: pd.DataFrame) -> Section:
