@@ -133,6 +133,21 @@ def test_main_tables_know_nothing_of_it(ablated):
     assert page.index("## After each stage") < page.index("## Ablation") < page.index("## Cost")
 
 
+def test_pretrained_on_another_set_the_bars_stand_beside_that_one(ablated):
+    results, settings = ablated
+    settings["pretrain_on"] = "cifar10"
+    settings["protocols"] = {k: v for k, v in settings["protocols"].items() if k.endswith("10")}
+    out = made(results, settings)
+    table = grid(out / "tables/ablation.md")
+    assert table[0][4:] == ["cifar10", "published (imagenet)"]
+    assert [row[-1] for row in table[1:]] == ["57.33", "59.53", ""]
+    text = (out / "tables/ablation.md").read_text(encoding="utf-8")
+    assert "They are of imagenet: only steps from row to row compare" in text
+    with open(out / "tables/ablation.csv", newline="", encoding="utf-8") as file:
+        assert not any(line["published"] for line in csv.DictReader(file))
+    assert "\n| joint classifier | cifar10 |" not in (out / "report.md").read_text(encoding="utf-8")
+
+
 def test_without_variants_there_is_no_table(results):
     out = made(results)
     assert not (out / "tables/ablation.md").exists()

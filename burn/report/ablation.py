@@ -7,8 +7,9 @@ import pandas as pd
 from burn.report import difference, figures, tables
 from burn.report.captions import RANKING, figure_key, measured, name
 from burn.report.page import Picture, Section
-from burn.report.tables import ablation_rows, columns, fill
+from burn.report.tables import ablation_rows, beside_another, columns, fill
 
+PUBLISHED = "imagenet"  # the set of the published bars
 ADDED = "+ "  # how a row begins that is the one above it with something added
 
 
@@ -19,6 +20,7 @@ def section(report: Any, frame: pd.DataFrame) -> Section | None:
         return None
     rows = ablation_rows(report.settings, frame)
     cells, full = (fill(frame, rows, columns(frame, every)) for every in (False, True))
+    cells = beside_another(cells, report.settings["pretrain_on"], PUBLISHED)
     metric, ranking = measured(cells), RANKING.replace("trained binary networks", "variants")
     said = (
         f"Ablation of burn, {name(frame.task.iloc[0]).lower()}: {metric} (%). Epochs are those of the "

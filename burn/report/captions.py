@@ -66,6 +66,8 @@ def reading(settings: dict[str, Any], frame: pd.DataFrame, cells: pd.DataFrame, 
     are = "is a stand-in" if len(drawn) == 1 else "are stand-ins"
     published = cells[(cells.published != "") & beside]
     origin = listed(sorted(published.published_source.unique()))
+    other = published[published.published_of != published.dataset]
+    others = listed(sorted(other.published_of.unique()))
     sentences = {
         spread: True,
         "Some seeds have no number: the rest are averaged, and the CSV counts them.":
@@ -73,6 +75,7 @@ def reading(settings: dict[str, Any], frame: pd.DataFrame, cells: pd.DataFrame, 
         ranking: True,
         f"{listed(drawn)} {are}: drawn images, not the real data.": drawn,
         f"Published figures are those of {origin}, at the full budget.": len(published),
+        f"They are of {others}: only steps from row to row compare, at another budget.": len(other),
         "Beside a stand-in they are for the real set and not comparable.": published.stand_in.any(),
         f"† collapsed in at least one seed: {told_kinds(frame)}.": cells.collapsed.any(),
     }  # fmt: skip

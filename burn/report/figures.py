@@ -122,7 +122,7 @@ def _rungs(ax: Any, column: pd.DataFrame, published: bool) -> None:
     ]
     if published:
         ax.barh(known.y, known.published.astype(float), 0.75, color="white", **look)
-        ax.set_title(f"{first.dataset}, published", fontsize=7)
+        ax.set_title(f"{first.published_of}, published", fontsize=7)
         return
     ax.barh(known.y, known["mean"], 0.75, color=PALETTE[0], **look)
     for cell in known.itertuples():

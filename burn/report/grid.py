@@ -69,7 +69,9 @@ def printed(cells: pd.DataFrame, heads: tuple[str, ...], caption: str, base: str
             above, own = (column.group, column.name + "∗" * column.stand_in), column.headline
         top.append(Head(column.label, "number", (*above, own)[:depth]))
         if column.column in published:
-            text = "published (real set)" if column.stand_in else "published"
+            other = column.published_of != column.dataset
+            of = column.published_of if other else "real set" * column.stand_in
+            text = f"published ({of})" if of else "published"
             top.append(Head(text, "published", (*above, "published")))
     lines = []
     for _, row in cells.groupby("row"):

@@ -150,6 +150,7 @@ def fill(frame: pd.DataFrame, rows: pd.DataFrame, columns: pd.DataFrame) -> pd.D
     cells = cells.join(published(), on=["entry", *ENTRY[1:]])
     beside = ["published", "published_source"]
     cells[beside] = cells[beside].where(cells.final).fillna("")
+    cells["published_of"] = cells.dataset
     cells["n"] = cells.n.fillna(0).astype(int)
     cells["collapsed"] = cells.collapsed.eq(True)
     cells["spread"] = cells["std"].where(cells.n > 1, cells.within_std).fillna(0.0)
@@ -161,6 +162,19 @@ def fill(frame: pd.DataFrame, rows: pd.DataFrame, columns: pd.DataFrame) -> pd.D
         .rank(method="dense", ascending=False)
     )
     cells["mark"] = places.map({1: "best", 2: "second"}).fillna("")
+    return cells
+
+
+def beside_another(cells: pd.DataFrame, dataset: str, of: str) -> pd.DataFrame:
+    """`cells` with the figures published of the set `of` beside `dataset`, if none has any yet."""
+    if (cells.published != "").any():
+        return cells
+    known, cells = published(), cells.copy()
+    cells.loc[cells.dataset == dataset, "published_of"] = of
+    keys = list(zip(cells.entry, cells.published_of, cells.task, cells.metric, strict=True))
+    here = [key in known.index for key in keys]
+    figures = known.loc[[key for key in keys if key in known.index]]
+    cells.loc[here, list(known.columns)] = figures.to_numpy()
     return cells
 
 
