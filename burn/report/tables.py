@@ -6,6 +6,7 @@ cells), a column's `label`, `protocol` and `metric`, and what was measured there
 
 import re
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +174,7 @@ def beside_another(cells: pd.DataFrame, dataset: str, of: str) -> pd.DataFrame:
     cells.loc[cells.dataset == dataset, "published_of"] = of
     keys = list(zip(cells.entry, cells.published_of, cells.task, cells.metric, strict=True))
     here = [key in known.index for key in keys]
-    figures = known.loc[[key for key in keys if key in known.index]]
-    cells.loc[here, list(known.columns)] = figures.to_numpy()
+    cells.loc[here, list(known.columns)] = known.loc[[*compress(keys, here)]].to_numpy()
     return cells
 
 
