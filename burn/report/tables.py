@@ -107,7 +107,8 @@ def ablation_rows(settings: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame
         steps, images = spent.loc[method].map(whole)
         added = label.removeprefix(f"{lines[-1]['entry']}+")
         shown = added if added == label else f"+ {added}"
-        shown = shown.replace("_", " ") if given.label else shown
+        if given.label and " " not in label:  # a label of words keeps its names: "burn_same without g"
+            shown = shown.replace("_", " ")
         lines.append({"names": (shown, epochs, steps, images), "entry": label, "row_label": label,
                       "epochs_per_stage": epochs, "steps": steps, "images_seen": images})  # fmt: skip
     return final.assign(**pd.DataFrame(lines[1:], index=final.index))
