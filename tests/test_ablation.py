@@ -32,7 +32,7 @@ from burn.report.difference import over_seeds
 STEPS = {
     "joint": ("joint_classifier", (0, 0, 12), 41.0),
     "joint_similarity": ("joint_classifier+feature_similarity", (0, 0, 12), 44.0),
-    "staged": ("two stages", (0, 6, 6), 48.0),
+    "staged": ("burn_same, staged", (0, 6, 6), 48.0),
 }
 
 
@@ -73,7 +73,7 @@ def test_the_table_states_the_budget_and_stands_beside_the_published_bars(ablate
         ["joint classifier", "0/0/12", "744", "48000", "42.00 ± 1.00", "57.33", "42.00 ± 1.00"],
         ["+ feature similarity", "0/0/12", "744", "48000", "<ins>45.00</ins> ± 1.00", "59.53",
          "<ins>45.00</ins> ± 1.00"],
-        ["two stages", "0/6/6", "744", "48000", "**49.00** ± 1.00", "", "**49.00** ± 1.00"],
+        ["burn_same, staged", "0/6/6", "744", "48000", "**49.00** ± 1.00", "", "**49.00** ± 1.00"],
     ]  # fmt: skip
     with open(out / "tables/ablation.csv", newline="", encoding="utf-8") as file:
         lines = [x for x in csv.DictReader(file) if x["metric"] == "top1"]
@@ -96,9 +96,9 @@ def test_what_each_change_adds_is_said_with_its_interval(ablated):
     assert [row[:4] + row[6:] for row in table] == [
         ["variant", "against", "column", "difference", "verdict"],
         ["+ feature similarity", "joint classifier", "imagenet (stand-in)", "+3.00", "above"],
-        ["two stages", "+ feature similarity", "imagenet (stand-in)", "+4.00", "above"],
+        ["burn_same, staged", "+ feature similarity", "imagenet (stand-in)", "+4.00", "above"],
         ["+ feature similarity", "joint classifier", "cifar10", "-2.33", "level"],
-        ["two stages", "+ feature similarity", "cifar10", "+9.33", "level"],
+        ["burn_same, staged", "+ feature similarity", "cifar10", "+9.33", "level"],
     ]
     with open(out / "tables/ablation_steps.csv", newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
@@ -174,7 +174,7 @@ def test_the_figure_has_a_panel_per_set_and_one_of_the_published_bars(ablated, d
             assert [bar.get_width() for bar in ax.patches] == [42.0, 45.0, 49.0]
         assert [bar.get_width() for bar in published.patches] == [57.33, 59.53]
         labels = [text.get_text() for text in ours.get_yticklabels()]
-        assert labels == ["joint classifier", "+ feature similarity", "two stages"]
+        assert labels == ["joint classifier", "+ feature similarity", "burn_same, staged"]
 
 
 def test_a_label_is_for_the_ablation_alone():
