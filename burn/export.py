@@ -153,7 +153,7 @@ class Images:
         if self.train.labels.dim() == 1:
             k = min(K, len(self.train))
             votes = [
-                knn(bank, self.train.labels, query, k, TEMPERATURE)
+                knn(bank, self.train.labels, query, [k], TEMPERATURE)[k]
                 for bank, query in (trained, exported)
             ]
             out["agreement"] = 100 * float((votes[0] == votes[1]).float().mean())

@@ -11,6 +11,7 @@ method's file it must import torch late.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,20 +82,22 @@ def pictures(split: Split, rows: Tensor, side: int) -> Tensor:
     return images.to(torch.uint8)
 
 
-def knn(bank: Tensor, labels: Tensor, query: Tensor, k: int, temperature: float) -> Tensor:
-    """Class of each (M, D) query by a vote of its k nearest (N, D) rows, weight exp(cos / T)."""
+def knn(bank: Tensor, labels: Tensor, query: Tensor, ks: Collection[int],
+        temperature: float) -> dict[int, Tensor]:  # fmt: skip
+    """k -> class of each (M, D) query by a vote of its k nearest (N, D) rows, weight exp(cos / T)."""
     import torch
     import torch.nn.functional as F
 
     bank, query = F.normalize(bank, dim=1), F.normalize(query, dim=1)
     classes = int(labels.max()) + 1
-    votes = []
+    votes = {k: [] for k in ks}
     for part in query.split(1000):
-        cosine, rows = (part @ bank.t()).topk(k, dim=1)
+        cosine, rows = (part @ bank.t()).topk(max(ks), dim=1)
         weight = ((cosine - cosine[:, :1]) / temperature).exp()  # the nearest counts 1: no overflow
-        vote = torch.zeros(len(part), classes, device=bank.device)
-        votes.append(vote.scatter_add_(1, labels[rows], weight).argmax(1))
-    return torch.cat(votes)
+        for k, found in votes.items():
+            vote = torch.zeros(len(part), classes, device=bank.device)
+            found.append(vote.scatter_add_(1, labels[rows[:, :k]], weight[:, :k]).argmax(1))
+    return {k: torch.cat(found) for k, found in votes.items()}
 
 
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:

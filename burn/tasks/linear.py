@@ -60,9 +60,9 @@ def examine(network, data, options, seed, device, workers=0) -> Scores:
         return precisions(scores, truth, data.classes)
     top = scores.topk(min(5, scores.shape[1]), dim=1).indices == truth[:, None]
     right = {"top1": top[:, 0], "top5": top.any(1)}
-    for k in options.knn:
-        vote = knn(plain, labels, query, min(k, len(plain)), options.knn_temperature)
-        right[f"knn{k}"] = vote == truth
+    nearest = {k: min(k, len(plain)) for k in options.knn}
+    votes = knn(plain, labels, query, set(nearest.values()), options.knn_temperature)
+    right |= {f"knn{k}": votes[n] == truth for k, n in nearest.items()}
     values = {name: round(100 * float(each.float().mean()), 4) for name, each in right.items()}
     arrays = neighbours(plain, train, query, test, data.size)
     return Scores("top1", values, correct=top[:, 0].tolist(), arrays=arrays)
@@ -134,7 +134,7 @@ def linear(plain, epochs, labels, query, classes: int, options: Options, seed: i
         features = cached[epoch % len(cached)] if cached else next(epochs)
         for rows in torch.randperm(len(features), generator=generator).split(options.batch):
             rows = rows.to(features.device)
-            x = (features[rows] - mean) / deviation
+            x = (features.index_select(0, rows) - mean) / deviation
             if labels.dim() == 2:
                 loss = F.binary_cross_entropy_with_logits(
                     head(x), labels[rows], known[rows], reduction="sum"
