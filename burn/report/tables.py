@@ -107,9 +107,7 @@ def ablation_rows(settings: dict[str, Any], frame: pd.DataFrame) -> pd.DataFrame
         steps, images = spent.loc[method].map(whole)
         added = label.removeprefix(f"{lines[-1]['entry']}+")
         shown = added if added == label else f"+ {added}"
-        if (
-            given.label and " " not in label
-        ):  # a label of words keeps its names: "burn_same without g"
+        if given.label and " " not in label:  # one of words keeps its names: "burn_same without g"
             shown = shown.replace("_", " ")
         lines.append({"names": (shown, epochs, steps, images), "entry": label, "row_label": label,
                       "epochs_per_stage": epochs, "steps": steps, "images_seen": images})  # fmt: skip
