@@ -6,7 +6,7 @@ import torch
 from labels import CLASSES, CPU, SIZE, drawn, network, run, small, tuned
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer
 from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
@@ -68,7 +68,8 @@ def of_classes(*known, count=40):
 
 
 def scikit(x, y):
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500)).fit(x, y)
+    scaler = FunctionTransformer(lambda z: (z - x.mean(0)) / x.var(0).mean() ** 0.5)
+    return make_pipeline(scaler, LogisticRegression(C=0.1, max_iter=500)).fit(x, y)
 
 
 def predicted(head, x):
@@ -129,12 +130,25 @@ def test_fine_tuning_starts_at_the_probe_of_the_frozen_network():
 def test_fine_tuning_goes_beyond_the_probe():
     net, train = small(), drawn().split("train")
     head = probe(features(net, train, SIZE, CPU), train.labels, CLASSES)
-    models = {"probe": (net, head), "tuned": tuned(net, updates=200)}
+    models = {"probe": (net, head), "tuned": tuned(net, updates=200, point=(0.05, 1.0))}
     losses = {}
     for name, (net, head) in models.items():
         scores = head(features(net, train, SIZE, CPU)).detach()
         losses[name] = float(nn.functional.cross_entropy(scores, train.labels))
     assert losses["tuned"] < 0.9 * losses["probe"]
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_the_size_of_the_features_changes_nothing(size):
+    """One learning rate serves networks whose features differ in size by orders of magnitude."""
+    x, y = (torch.from_numpy(a) for a in of_classes(0, 1, 2))
+    x = x.float()
+    head, scaled = probe(x, y, 3), probe(size * x, y, 3)
+    for given, of in ((head, x), (scaled, size * x)):
+        loss = nn.functional.cross_entropy(given(of), y)
+        for own, gradient in zip(given.parameters(), torch.autograd.grad(loss, given.parameters())):
+            own.data.sub_(gradient, alpha=0.1)
+    torch.testing.assert_close(scaled(size * x), head(x), rtol=2e-3, atol=2e-3)
 
 
 # -- its scores, and what it may see ---------------------------------------------------------------

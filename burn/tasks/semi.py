@@ -225,9 +225,12 @@ class Run:
 def probe(features, labels, classes: int):
     """A linear classifier, (N, D) -> (N, classes) scores, fitted to frozen features.
 
-    Logistic regression (scikit-learn's) on features of zero mean and unit variance, which the layer's
-    weights undo. A class without an image gets the lowest bias and no weights: as the scores of the
-    others add up to 0, its own is never the highest.
+    Logistic regression (scikit-learn's) on features that are centred and divided by one number, the
+    root of their mean variance; the classifier does so, too. Features differ thirtyfold in size between
+    methods, and where they are large every learning rate is too high. To divide each by its own
+    deviation would let those that hardly vary outweigh the others as soon as the network moves.
+    A class without an image gets the lowest bias and no weights: as the scores of the others add up
+    to 0, its own is never the highest.
     """
     import numpy as np
     import torch
@@ -235,19 +238,25 @@ def probe(features, labels, classes: int):
     from threadpoolctl import threadpool_limits
     from torch import nn
 
-    x, y = features.cpu().double().numpy(), labels.cpu().numpy()
-    mean, deviation = x.mean(0), x.std(0) + 1e-6
-    head = nn.Linear(x.shape[1], classes)
+    class Classifier(nn.Linear):
+        def forward(self, features):
+            return super().forward((features - self.mean) / self.scale)
+
+    y = labels.cpu().numpy()
+    head = Classifier(features.shape[1], classes)
+    head.register_buffer("mean", features.mean(0))
+    head.register_buffer("scale", features.var(0, correction=0).mean().sqrt() + 1e-6)
+    x = ((features - head.mean) / head.scale).cpu().double().numpy()
     weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, 0.0)
     known = np.unique(y)
     if len(known) > 1:
         # numpy's own threads would be as many as there are cores, whatever `machine.threads` says.
         with threadpool_limits(torch.get_num_threads(), "blas"):
-            fitted = LogisticRegression(C=0.1, max_iter=500).fit((x - mean) / deviation, y)
+            fitted = LogisticRegression(C=0.1, max_iter=500).fit(x, y)
         own, offset = fitted.coef_, fitted.intercept_
         if len(known) == 2:  # scikit-learn keeps one row for two classes
             own, offset = np.concatenate([-own, own]) / 2, np.concatenate([-offset, offset]) / 2
-        weight[known], bias[known] = own / deviation, offset - own @ (mean / deviation)
+        weight[known], bias[known] = own, offset
         bias[np.setdiff1d(np.arange(classes), known)] = bias[known].min()
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(weight))
