@@ -138,7 +138,7 @@ def test_fine_tuning_goes_beyond_the_probe():
     assert losses["tuned"] < 0.9 * losses["probe"]
 
 
-@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("size", [1e-3, 1e3])
 def test_the_size_of_the_features_changes_nothing(size):
     """One learning rate serves networks whose features differ in size by orders of magnitude."""
     x, y = (torch.from_numpy(a) for a in of_classes(0, 1, 2))
