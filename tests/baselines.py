@@ -2,7 +2,7 @@
 
 import torch
 
-from burn.methods import byol, mocov2, swav
+from burn.methods import byol, empssl, mocov2, swav, vicreg
 from burn.networks import build
 from burn.training.method import Context
 
@@ -10,6 +10,8 @@ TOTAL = 10  # steps of the pretended stage
 TINY = {
     mocov2: {"embedding": 16, "queue": 32},
     byol: {"embedding": 16, "hidden": 24},
+    empssl: {"embedding": 16, "hidden": 24},
+    vicreg: {"embedding": 16, "hidden": 24},
     swav: {"embedding": 16, "hidden": 24, "prototypes": 6},
 }
 

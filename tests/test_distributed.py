@@ -80,7 +80,7 @@ from burn.images.loader import Loader
 from burn.images.store import Split
 from burn.machine import setup
 from burn.training.distributed import world
-from burn.methods import burn, byol, mocov2, s2bnn, supervised, swav
+from burn.methods import burn, byol, empssl, mocov2, s2bnn, supervised, swav, vicreg
 from burn.training.method import Context
 from burn.experiment.schema import Augment, Machine, Train
 from burn.training.fit import fit
@@ -99,6 +99,8 @@ CASES = {
     "mocov2": (mocov2, dict(embedding=8, queue=32), student, steady),
     "teacher": (mocov2, dict(embedding=8, queue=32, norm=True), resnet, steady),
     "byol": (byol, dict(embedding=8, hidden=8), student, steady),
+    "empssl": (empssl, dict(embedding=8, hidden=8), student, steady),
+    "vicreg": (vicreg, dict(embedding=8, hidden=8), student, steady),
     "swav": (swav, swapped | dict(freeze=0.0), student, steady),
     "swav, queue": (swav, swapped | dict(queue=32, queue_from=0.0, freeze=0.4), student, steady),
     "s2bnn": (s2bnn, {}, student, steady),

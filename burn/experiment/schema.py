@@ -32,7 +32,7 @@ Side = Annotated[int, Field(ge=1, le=4096)]  # of an image, in pixels
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # as NumPy's generators want it
 # Names become those of folders and logs.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=64)]
-# Of the multiplications; auto: bf16 where the device multiplies it, else fp32 (burn.networks.arithmetic.in_force).
+# Of the multiplications; auto: bf16 where that is faster, else fp32 (burn.networks.arithmetic.in_force).
 Arithmetic = Literal["auto", "bf16", "fp32"]
 
 

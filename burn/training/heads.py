@@ -49,6 +49,17 @@ def mlp(dim: int, outputs: int = 128, hidden: int | None = None, norm: bool = Fa
     )
 
 
+def projector(dim: int, outputs: int, hidden: int) -> nn.Sequential:
+    """The projection of VICReg and Barlow Twins, (N, dim) -> (N, outputs).
+
+    Three linear layers, the first two followed by batch norm and ReLU (lightly's, without its
+    wrapper, so that `mlp_like` reads it back).
+    """
+    from lightly.models.modules.heads import VICRegProjectionHead
+
+    return VICRegProjectionHead(dim, hidden, outputs).layers
+
+
 def mlp_like(weights: dict[str, Tensor], where: str) -> nn.Sequential:
     """An `mlp` that the state dict `weights` fits, filled from it. Raises UserError, for `where`."""
     norm = "1.running_mean" in weights

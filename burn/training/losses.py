@@ -1,4 +1,4 @@
-"""The BURN objective (Kim & Choi, CVPR 2022; the released recipe's form of it); InfoNCE.
+"""The BURN objective (Kim & Choi, CVPR 2022; the released recipe's form of it); InfoNCE; coding rate.
 
 With p = softmax(target / T) and q = softmax(student / T), one direction's loss for N images is
 
@@ -106,3 +106,19 @@ def info_nce(query: Tensor, key: Tensor, negatives: Tensor, temperature: float =
     logits = torch.cat([positive, query @ negatives.t()], 1) / temperature
     first = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
     return F.cross_entropy(logits, first)
+
+
+def coding_rate(z: Tensor, epsilon: float = 0.2) -> Tensor:
+    """R(Z) = 1/2 log det(I + D / (N eps^2) Z^T Z), eps^2 = `epsilon`, of (N, D) rows. Scalar, nats.
+
+    Bits that the rows take up to an error (Ma et al., PAMI 2007; Yu et al., NeurIPS 2020, eq. 5):
+    high where they fill all dimensions evenly. log det(I + A^T A) = log det(I + A A^T), so the
+    smaller matrix will do.
+    """
+    n, d = z.shape
+    with torch.autocast(z.device.type, enabled=False):
+        z = z.float()
+        gram = z @ z.t() if n < d else z.t() @ z
+        eye = torch.eye(len(gram), device=z.device)
+        factor = torch.linalg.cholesky(eye + d / (n * epsilon) * gram)
+    return factor.diagonal().log().sum()
