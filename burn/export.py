@@ -1,7 +1,7 @@
 """The last step before a device: the network a method has left, in files that other programs run.
 
-It is written small (burn.deploy.packed), and as a graph for OpenVINO (burn.deploy.ir), and each file is
-read back and held against the trained network on test images.
+It is written small (burn.deploy.packed), as a graph for OpenVINO (burn.deploy.ir) and as C for a device
+(burn.deploy.c), and each is read back and held against the trained network on test images.
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ from typing import Any
 from burn.artifacts import artifact, read_json
 from burn.experiment.schema import Machine
 from burn.networks import stages
-from burn.places import GRAPH, GRAPH_INT8, METRICS, PACKED, QONNX, RUNTIMES, TEACHER, WEIGHTS
+from burn.places import GRAPH, GRAPH_INT8, IN_C, METRICS, PACKED, QONNX, RUNTIMES, TEACHER, WEIGHTS
 
 BANK, QUERIES = 4000, 2000  # at most: training images that vote, test images that are asked
 K, TEMPERATURE = 20, 0.1  # of the vote
@@ -25,8 +25,9 @@ def export(settings: dict[str, Any], networks: Path, data: Path | None, out: Pat
 
     network.safetensors is what burn.load reads. runtimes/ holds network.xml and .bin, for images of
     `settings["size"]` pixels: a graph of binary convolutions where weights are binary, else of floats; of
-    a floating-point network network-int8.xml and .bin, too. Without OpenVINO it stays empty, and a
-    line says so.
+    a floating-point network network-int8.xml and .bin, too. Without OpenVINO there is none, and a line
+    says so. runtimes/c/ is a binary network in C; without a C compiler it was not tried, and a line
+    says so.
 
     metrics.json has for each format its `bytes`, the `bits` of a weight and, measured on the images
     of `data` (the folder that prepare made; without it nothing is compared), the largest `difference`
@@ -51,21 +52,25 @@ def export(settings: dict[str, Any], networks: Path, data: Path | None, out: Pat
         work.path(RUNTIMES).mkdir(exist_ok=True)
         absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
         if absent:
-            print(f"{out}: {' and '.join(absent)} not installed, so {PACKED} alone is written; "
-                  "to have its graphs, too: pip install '.[export]'")  # fmt: skip
+            print(f"{out}: {' and '.join(absent)} not installed, so its graphs are missing; "
+                  "to have them: pip install '.[export]'")  # fmt: skip
         else:
             made |= graphs(network, settings["size"], bits, ranges, work.dir, machine.threads)
+        formats, source = {}, in_c(network, settings["size"], work.path(RUNTIMES) / IN_C, out)
+        if source:
+            formats["c"], compiled = source
+            made["c"] = 1, [], compiled
         if precision == "binact":
             print(
                 f"{out}: weights of a network of stage binact are real: they are written as floats"
             )
         work.metrics = {key: facts[key] for key in ("network", "precision", "seed")}
         work.metrics |= {"method": facts.get("method", TEACHER), "stage": stage}
-        work.metrics["pixels"], formats = settings["size"], {}
+        work.metrics["pixels"] = settings["size"]
         for name, (own, files, exported) in made.items():
             taken = sum(work.path(file).stat().st_size for file in files)
-            formats[name] = {"bits": own, "bytes": taken}
-            if images:
+            formats[name] = {"bits": own, "bytes": taken} | formats.get(name, {})
+            if images and exported:
                 formats[name] |= images.compare(known, images.seen_by(exported)[0])
         work.metrics["formats"] = formats
         if images:
@@ -90,6 +95,24 @@ def graphs(network, size: int, bits: int, ranges: dict | None, folder: Path, thr
         save_model(ir.model(network, size, own, known), path, compress_to_fp16=False)
         out[name] = own, files, runtime.Compiled(runtime.read(path), threads)
     return out
+
+
+def in_c(network, size: int, folder: Path, out: Path) -> tuple[dict[str, Any], Any] | None:
+    """Write `network` in C into `folder`: what metrics.json says of it, and what it computes (None
+    without a compiler). None of a network that cannot be written so, and a line says why."""
+    from burn.deploy.c import compiled
+    from burn.deploy.c.write import unfit, write
+
+    why = unfit(network)
+    if why:
+        print(f"{out}: no C: {why}")
+        return None
+    told = write(network, size, folder)
+    facts, command = {"bytes": told.flash, "ram": told.ram}, compiled.compiler()
+    if command is None:
+        print(f"{out}: no C compiler, so {RUNTIMES}/{IN_C} was written and not tried")
+        return facts, None
+    return facts | {"compiler": compiled.version(command)}, compiled.Compiled(folder)
 
 
 def qonnx(network, size: int, folder: Path, threads: int) -> dict:

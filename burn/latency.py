@@ -1,5 +1,5 @@
-"""How long one batch takes, measured: torch against OpenVINO with floats, bytes and bits, and against
-ONNX Runtime with floats where that is installed.
+"""How long one batch takes, measured: torch against OpenVINO with floats, bytes and bits, against
+ONNX Runtime with floats where that is installed, and against C where there is a compiler.
 
 `python -m burn latency` writes results/<run>/latency.json. Two runs never agree on it, so it is no node
 of the DAG, and no node depends on it; the report shows it if it is there.
@@ -89,6 +89,7 @@ def measured(network, precision: str, pixels: int, seconds: float):
     from burn.deploy.runtime import Compiled, Session
 
     models, rival = graphs(network, precision, pixels), onnx_graph(network, precision, pixels)
+    in_c = programs(network, pixels)
     before = torch.get_num_threads()
     try:
         for batch in BATCHES:
@@ -99,6 +100,8 @@ def measured(network, precision: str, pixels: int, seconds: float):
                 runtimes |= {name: Compiled(model, threads) for name, model in models.items()}
                 if rival is not None:
                     runtimes["ONNX Runtime fp32"] = Session(rival, threads)
+                if threads == 1:
+                    runtimes |= in_c
                 for name, times in interleaved(runtimes, images, seconds).items():
                     low, _, high = statistics.quantiles(times, n=4, method="inclusive")
                     row = {"median": statistics.median(times), "low": low, "high": high}
@@ -136,6 +139,22 @@ def onnx_graph(network, precision: str, pixels: int):
     from burn.deploy.fold import fold
 
     return qonnx.plain(qonnx.model(fold(network), network.dim, pixels))
+
+
+def programs(network, pixels: int) -> dict:
+    """Name -> binary `network` in C, without intrinsics and for each instruction set of this machine;
+    nothing of another network, or without a compiler."""
+    import tempfile
+
+    from burn.deploy.c.compiled import Compiled, compiler, sets
+    from burn.deploy.c.write import unfit, write
+
+    if unfit(network) or compiler() is None:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        write(network, pixels, Path(folder))
+        made = [Compiled(Path(folder), flags) for flags in sets()]
+    return {f"C {program.set}": program for program in made}
 
 
 def interleaved(runtimes: dict, images, seconds: float) -> dict[str, list[float]]:

@@ -10,7 +10,7 @@ OVERLAY = "overlay.yaml"  # of import-checkpoint
 REPORT = ("report.md", "report.html", "tables", "figures", "metrics")  # of report
 # Of export: the network in as few bytes as it has, and a folder of what other programs read.
 PACKED, RUNTIMES = "network.safetensors", "runtimes"
-GRAPH, GRAPH_INT8, QONNX = "network.xml", "network-int8.xml", "network.onnx"
+GRAPH, GRAPH_INT8, QONNX, IN_C = "network.xml", "network-int8.xml", "network.onnx", "c"
 
 KNOWN = {METRICS, WEIGHTS, PROVENANCE, LOG, CURVE, TENSORS, INDEX, PROTOCOL, CODE, PREDICTIONS,
          OVERLAY, PACKED, RUNTIMES, *REPORT, ".gitignore"}  # all that artifact folders hold  # fmt: skip

@@ -32,7 +32,7 @@ PLUMBING = [
     "burn/provenance.py",
     "burn/warm.py",  # a Python that waits with torch imported
 ]
-SUFFIXES = (".py", ".csv", ".html")
+SUFFIXES = (".py", ".csv", ".html", ".c", ".h", "Makefile")
 
 
 def files(step: str) -> list[str]:
@@ -40,5 +40,5 @@ def files(step: str) -> list[str]:
     root, out = Path(__file__).parent.parent, set()
     for source in map(root.joinpath, SOURCES[step]):
         below = source.rglob("*") if source.is_dir() else [source]
-        out |= {f.relative_to(root).as_posix() for f in below if f.suffix in SUFFIXES}
+        out |= {f.relative_to(root).as_posix() for f in below if f.name.endswith(SUFFIXES)}
     return sorted(out)

@@ -164,7 +164,7 @@ OF_EVERY_NETWORK = {
 def expand(file: str, outputs: frozenset[str], rule: str) -> set[str]:
     """The files that a folder among DVC's dependencies stands for."""
     if (ROOT / file).is_dir() and file.startswith("burn/"):
-        below = (f for f in (ROOT / file).rglob("*") if f.suffix in SUFFIXES)
+        below = (f for f in (ROOT / file).rglob("*") if f.name.endswith(SUFFIXES))
         return {f.relative_to(ROOT).as_posix() for f in below}
     within = {out for out in outputs if out.startswith(file + "/")}
     only = OF_EVERY_NETWORK.get(rule, {}).get(Path(file).name, "")

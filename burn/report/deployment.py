@@ -16,14 +16,16 @@ from burn.report.collect import methods
 from burn.report.grid import MISSING, Cell, Grid, Head
 
 # Format of an export -> what runs it, in print; and by bits of a weight, in latency.json.
-RUNS = {"packed": "torch", "openvino": "OpenVINO", "openvino-int8": "OpenVINO", "qonnx": "QONNX"}
+RUNS = {"packed": "torch", "openvino": "OpenVINO", "openvino-int8": "OpenVINO", "qonnx": "QONNX",
+        "c": "C"}  # fmt: skip
 TIMED = {1: "OpenVINO 1 bit", 8: "OpenVINO int8", 32: "OpenVINO fp32"}
-RUNTIMES = ("torch", "ONNX Runtime fp32", *(TIMED[bits] for bits in (32, 8, 1)))
+SETS = ("C plain", "C NEON", "C AVX2", "C AVX-512")  # the same file, for one instruction set each
+RUNTIMES = ("torch", "ONNX Runtime fp32", *(TIMED[bits] for bits in (32, 8, 1)), *SETS)
 COMPARED = ("difference", "apart", "agreement")
 CAPTION = (
     "The networks as they are exported. File: bytes of network.safetensors (read by torch), or of the "
     "graph for OpenVINO with its weights, or of network.onnx, whose weights stand as floats for a tool-chain "
-    "to pack. Compared with the trained network on {images} test images of "
+    "to pack; of network.c the constants in a device's memory. Compared with the trained network on {images} test images of "
     "{dataset}: the largest difference of a feature, in percent of the largest feature; images apart by "
     "more than 0.1 % of it (sums that round differently give an activation another sign, and all that "
     "follows is another); agreement of a k-NN vote. Largest difference and mean shares over seeds."
@@ -33,7 +35,7 @@ NOT_TIMED = " Times are not measured here: python -m burn latency."
 TIMES = (
     "Milliseconds for a batch, median (quartiles), on {processor} ({sets}); runtimes take turns. Torch "
     "has its weights binarised beforehand. fp32 and int8 are the same network, its two-valued weights and "
-    "activations as floats or bytes."
+    "activations as floats or bytes. C: network.c without intrinsics and for an instruction set."
 )
 
 
@@ -69,16 +71,20 @@ def times(results: Path) -> dict[str, Any]:
 
 
 def with_times(lines: pd.DataFrame, known: dict[str, Any]) -> pd.DataFrame:
-    """`lines` with `ms`: batch 1, one thread, as exported."""
+    """`lines` with `ms`: batch 1, one thread, as exported; of C with the fastest instruction set."""
     found = {
         (method, row["runtime"]): row["median"]
         for row in known["rows"]
         for method in row["methods"]
         if row["exported"] and row["batch"] == row["threads"] == 1
     }
-    by = {"packed": lambda bits: "torch", "qonnx": lambda bits: None}
-    runtime = [by.get(form, TIMED.get)(bits) for form, bits in zip(lines.format, lines.bits)]
-    return lines.assign(ms=[found.get(key, float("nan")) for key in zip(lines.method, runtime)])
+    by = {"packed": ["torch"], "qonnx": [], "c": SETS}
+    ms = [
+        min((found.get((method, name), float("nan")) for name in by.get(form, [TIMED.get(bits)])),
+            key=lambda value: (value != value, value), default=float("nan"))
+        for method, form, bits in zip(lines.method, lines.format, lines.bits)
+    ]  # fmt: skip
+    return lines.assign(ms=ms)
 
 
 def grid(lines: pd.DataFrame, known: dict[str, Any]) -> Grid:

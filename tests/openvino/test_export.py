@@ -20,6 +20,8 @@ from safetensors.torch import save_file
 import burn
 from burn.artifacts import write_json
 from burn.deploy import qonnx, runtime
+from burn.deploy.c.compiled import Compiled, sets
+from burn.deploy.c.write import FILES
 from burn.evaluation.scores import Scores
 from burn.export import Images
 from burn.latency import exports, interleaved, latency, onnx_graph
@@ -69,11 +71,11 @@ def test_every_format_is_compared_with_the_network(place, binary):
         "network.safetensors", "runtimes", "metrics.json", "provenance.json"
     }  # fmt: skip
     assert {f.name for f in (out / "runtimes").iterdir()} == {
-        "network.xml", "network.bin", "network.onnx"
+        "network.xml", "network.bin", "network.onnx", "c"
     }  # fmt: skip
     assert metrics["network"] == network.config and metrics["precision"] == "binary"
     assert (metrics["images"], metrics["dataset"], metrics["pixels"]) == (200, "imagenet", 32)
-    assert set(metrics["formats"]) == {"packed", "openvino", "qonnx"}
+    assert set(metrics["formats"]) == {"packed", "openvino", "qonnx", "c"}
     for found in metrics["formats"].values():
         assert found["bits"] == 1 and found["agreement"] > 95 and found["apart"] < 5
     sizes = {f.name: f.stat().st_size for f in out.rglob("*") if f.is_file()}
@@ -90,6 +92,7 @@ def test_two_exports_are_the_same_bytes(place, binary):
         "network.safetensors",
         "runtimes/network.xml",
         "runtimes/network.bin",
+        *(f"runtimes/c/{name}" for name in FILES),
     ):
         assert (out / file).read_bytes() == (place / "again" / file).read_bytes(), file
 
@@ -124,6 +127,7 @@ def test_what_ships_scores_as_the_network_in_linear_evaluation(binary):
     plain = qonnx.plain(onnx.load(out / "runtimes" / "network.onnx")).SerializeToString()
     graph = runtime.Compiled(openvino.Core().read_model(io.BytesIO(plain)), 1)
     assert top1(graph, 5) == pytest.approx(expected, abs=2)
+    assert top1(Compiled(out / "runtimes" / "c"), 5) == pytest.approx(expected, abs=2)
 
 
 def test_the_teacher_in_floats_and_bytes(place):
@@ -165,15 +169,15 @@ def test_a_network_of_binary_activations_alone_keeps_its_floats_and_it_is_said(p
     assert deployed.same(network(x), burn.load(place / "binact" / "out")(x))
 
 
-def test_without_openvino_the_packed_file_alone_is_written_and_a_line_says_so(
+def test_without_openvino_its_graphs_are_missing_and_a_line_says_so(
     place, binary, capsys, monkeypatch
 ):
     find = importlib.util.find_spec
     missing = lambda name, *more: None if name == "openvino" else find(name, *more)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", missing)
     metrics = exported(place, place / "binary" / "net", place / "bare")
-    assert set(metrics["formats"]) == {"packed"}
-    assert list((place / "bare" / "runtimes").iterdir()) == []
+    assert set(metrics["formats"]) == {"packed", "c"}
+    assert [f.name for f in (place / "bare" / "runtimes").iterdir()] == ["c"]
     said = [
         line
         for line in capsys.readouterr().out.splitlines()
@@ -302,6 +306,7 @@ def test_latency_measures_each_network_once(place, binary, tmp_path, monkeypatch
         "OpenVINO fp32",
         "OpenVINO int8",
         "OpenVINO 1 bit",
+        *(f"C {Compiled(out / 'runtimes/c', flags).set}" for flags in sets()),
     }
     assert {row["batch"] for row in found["rows"]} == {1, 32}
     assert all(0 < row["low"] <= row["median"] <= row["high"] for row in found["rows"])
