@@ -142,7 +142,7 @@ def onnx_graph(network, precision: str, pixels: int):
 
 
 def programs(network, pixels: int) -> dict:
-    """Name -> binary `network` in C, without intrinsics and for each instruction set of this machine;
+    """Name -> binary `network` in C, without vectors and for each instruction set of this machine;
     nothing of another network, or without a compiler."""
     import tempfile
 

@@ -138,7 +138,9 @@ def test_lightly_is_imported_only_to_train():
     check = (
         "import sys, burn.experiment.reading as p; p.load('params.yaml'); import burn.__main__; "
     )
-    check += "import burn.methods.swav, burn.methods.byol, burn.methods.empssl, burn.methods.vicreg; "
+    check += (
+        "import burn.methods.swav, burn.methods.byol, burn.methods.empssl, burn.methods.vicreg; "
+    )
     check += "print([m for m in ('torch', 'lightly') if m in sys.modules])"
     words = [sys.executable, "-c", check]
     done = subprocess.run(words, cwd=graphs.ROOT, capture_output=True, text=True)

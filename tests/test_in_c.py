@@ -119,7 +119,7 @@ def test_two_times_written_is_the_same_text_and_says_what_it_takes(tmp_path):
     for name in FILES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     text = (tmp_path / "a" / "network.c").read_text()
-    sizes = [int(n) for n in re.findall(r"\nstatic const (?:uint32_t|float) \w+\[(\d+)\];", text)]
+    sizes = [int(n) for n in re.findall(r"\nstatic const (?:uint32_t|float) \w+\[(\d+)\] NETWORK_ALIGNED;", text)]
     rows = len(re.findall(r"\n    \{\d+(?:, \d+){10}\}", text))
     assert rows == 26 and 4 * (sum(sizes) + 11 * rows) == told[0].flash
     sizeof = (

@@ -19,7 +19,13 @@ from burn.report.grid import MISSING, Cell, Grid, Head
 RUNS = {"packed": "torch", "openvino": "OpenVINO", "openvino-int8": "OpenVINO", "qonnx": "QONNX",
         "c": "C"}  # fmt: skip
 TIMED = {1: "OpenVINO 1 bit", 8: "OpenVINO int8", 32: "OpenVINO fp32"}
-SETS = ("C plain", "C NEON", "C AVX2", "C AVX-512")  # the same file, for one instruction set each
+SETS = (
+    "C plain",
+    "C SSE2",
+    "C NEON",
+    "C AVX2",
+    "C AVX-512",
+)  # the same file, for one instruction set each
 RUNTIMES = ("torch", "ONNX Runtime fp32", *(TIMED[bits] for bits in (32, 8, 1)), *SETS)
 COMPARED = ("difference", "apart", "agreement")
 CAPTION = (
@@ -35,7 +41,7 @@ NOT_TIMED = " Times are not measured here: python -m burn latency."
 TIMES = (
     "Milliseconds for a batch, median (quartiles), on {processor} ({sets}); runtimes take turns. Torch "
     "has its weights binarised beforehand. fp32 and int8 are the same network, its two-valued weights and "
-    "activations as floats or bytes. C: network.c without intrinsics and for an instruction set."
+    "activations as floats or bytes. C: network.c without vectors and for an instruction set."
 )
 
 

@@ -31,14 +31,16 @@ def version(command: str) -> str:
 
 
 def sets() -> list[tuple[str, ...]]:
-    """Flags for the kernels without intrinsics, and for each instruction set of this machine."""
+    """Flags for the kernels without vectors, and for each instruction set of this machine."""
     try:
         words = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         words = set()
     out = [("-DNETWORK_PLAIN",)]
+    if "sse2" in words:
+        out.append(())
     if "avx2" in words:
-        out.append(("-mavx2", "-mno-avx512f"))
+        out.append(("-mavx2",))
     if {"avx512_vpopcntdq", "asimd", "neon"} & words:
         out.append(("-march=native",))
     return out

@@ -14,6 +14,7 @@ from torch import Tensor
 from burn.deploy.fold import Folded, Half
 
 LANES, WORD = 16, 32
+LEVELS = 3 * 256  # what each byte of each colour is as a float
 NEVER = np.finfo(np.float32).max  # a threshold for lanes that are no channel
 
 
@@ -71,7 +72,8 @@ class Tables:
     @property
     def ram(self) -> int:
         """Bytes of `struct network_memory`."""
-        return 4 * (self.stream + 9 * (self.side + 2) + self.kept + 2 * self.bits)
+        words = self.stream + 9 * (self.side + 2) + LEVELS + self.kept + 2 * self.bits
+        return -(-words // LANES) * LANES * 4  # it begins on a cache line, and so does a next one
 
 
 def tables(folded: Folded, side: int, classifier: tuple[Tensor, Tensor] | None = None) -> Tables:

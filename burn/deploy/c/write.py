@@ -87,7 +87,10 @@ def _source(told: Tables, title: str, names: list[str]) -> str:
         f'/* {title} Written by burn.deploy.c. */\n\n#include "network.h"\n',
         (HERE / "kernels.c").read_text(),
         "/* ------------------------------------------------------------------ this network */\n",
-        *(f"static const {_kind(a)} {name}[{len(a)}];" for name, a in arrays.items()),
+        *(
+            f"static const {_kind(a)} {name}[{len(a)}] NETWORK_ALIGNED;"
+            for name, a in arrays.items()
+        ),
         "\n/* side, out, kernel, stride, channels, words, blocks_in, blocks, words_next, weights, numbers */",
         f"static const struct half HALVES[{len(told.rows)}] = {{\n{rows}\n}};\n",
         f"static const struct net NET = {{{net}}};\n",
@@ -99,15 +102,17 @@ def _source(told: Tables, title: str, names: list[str]) -> str:
         each = ",\n    ".join(map(json.dumps, names))
         parts.append(f"const char *const network_names[NETWORK_CLASSES] = {{\n    {each}\n}};\n")
     for name, array in arrays.items():
-        parts.append(f"static const {_kind(array)} {name}[{len(array)}] = {{\n{_text(array)}}};\n")
+        parts.append(
+            f"static const {_kind(array)} {name}[{len(array)}] NETWORK_ALIGNED = {{\n{_text(array)}}};\n"
+        )
     return "\n".join(parts)
 
 
 def _function(name: str, image: str, given: str) -> str:
     return (
         f"void network_of_{name}({image}, float *outputs, struct network_memory *memory)\n{{\n"
-        f"    run(&NET, {given}, memory->rows, memory->bits[0], memory->bits[1], memory->stream, "
-        "memory->ends, outputs);\n}\n"
+        f"    run(&NET, {given}, memory->levels, memory->rows, memory->bits[0], memory->bits[1], "
+        "memory->stream, memory->ends, outputs);\n}\n"
     )
 
 
