@@ -1,7 +1,9 @@
 """runtimes/c: a network as one file of C, compiled here and run."""
 
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 import deployed
 import numpy as np
@@ -19,22 +21,34 @@ from burn.networks.maps import dilate
 NETWORKS = [
     (32, {"neck": False}),
     (40, {}),
-    (20, {"stem": "small", "width": 0.5}),
-    (33, {"width": 0.75}),  # odd maps; an odd multiple of 8 channels
+    (20, {"stem": "small", "width": 0.5, "neck": False}),
+    (33, {"width": 0.75, "neck": False}),  # odd maps; an odd multiple of 8 channels
     (16, {"stem": "small", "width": 0.125, "neck": False}),
 ]
 
 
-def built(folder, *flags) -> str:
+STRICT = "-Wall -Wextra -Wconversion -Wpedantic -Wshadow -Werror"
+
+
+def tool(name: str) -> str:
+    """Where a program is; the test is left out where it is not."""
+    return shutil.which(name) or pytest.skip(f"{name} is not installed")
+
+
+def built(folder, compiler: str = "cc", flags: str | None = None) -> Path:
     """The program of `folder`, by its Makefile."""
-    chosen = [f"CFLAGS=-O2 {' '.join(flags)}"] if flags else []
-    subprocess.run(["make", "-s", "-C", folder, *chosen], check=True)
-    return str(folder / "network")
+    words = [f"CC={compiler}", *([f"CFLAGS={flags}"] if flags is not None else [])]
+    done = subprocess.run(
+        ["make", "-s", "-B", "-C", folder, *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return folder / "network"
 
 
-def ran(program: str, given: bytes, *words: str) -> Tensor:
-    done = subprocess.run([program, "--numbers", *words], input=given, capture_output=True)
-    assert done.returncode == 0, done.stderr
+def ran(program: Path, given: bytes, *words: str, by: tuple = ()) -> Tensor:
+    command = [*by, program, "--numbers", *words]
+    done = subprocess.run(command, input=given, capture_output=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
     lines = done.stdout.decode().splitlines()
     return torch.tensor([[float(word) for word in line.split()] for line in lines])
 
@@ -57,6 +71,59 @@ def test_features_are_the_networks_and_every_instruction_set_has_the_same(tmp_pa
     each = [Compiled(tmp_path, flags)(x) for flags in sets()]
     assert deployed.same(network(x), each[0])
     assert all(torch.equal(each[0], other) for other in each[1:])
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """(folder, images as the program takes them, features) of a network with all there is."""
+    folder, x = tmp_path_factory.mktemp("small"), deployed.images(8, side=18)
+    write(deployed.network(), 18, folder)
+    return folder, x.numpy().astype("<f4").tobytes(), Compiled(folder, ("-DNETWORK_PLAIN",))(x)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags"),
+    [
+        ("aarch64-linux-gnu", "-O2"),
+        ("aarch64-linux-gnu", "-O2 -DNETWORK_PLAIN"),
+        ("arm-linux-gnueabihf", "-O2"),
+        ("arm-linux-gnueabihf", "-O2 -mfpu=neon"),
+    ],
+)
+def test_another_processor_gives_the_same_features_bit_for_bit(small, machine, flags):
+    folder, given, expected = small
+    compiler = tool(f"{machine}-gcc")
+    emulator = tool({"aarch64": "qemu-aarch64", "arm": "qemu-arm"}[machine.split("-")[0]])
+    program = built(folder, compiler, f"{flags} -static {STRICT}")
+    assert torch.equal(ran(program, given, "--floats", by=(emulator,)), expected)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_compilers_find_nothing_to_warn_of(small, compiler):
+    folder, given, expected = small
+    for flags in (" ".join(flags) for flags in sets()):
+        program = built(folder, tool(compiler), f"-O1 {flags} {STRICT}")
+        assert torch.equal(ran(program, given, "--floats"), expected)
+
+
+def test_sanitizers_find_nothing(small):
+    folder, given, expected = small
+    for flags in (" ".join(flags) for flags in sets()):
+        flags += " -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+        program = built(folder, tool("clang"), flags)
+        assert torch.equal(ran(program, given, "--floats"), expected)
+        ran(program, ppm(pictures(1, 18)[0]))
+
+
+def test_a_microcontroller_takes_it(tmp_path):
+    """Cortex-M4: 512 kB of flash and 128 kB of RAM are common."""
+    told = write(deployed.network(neck=False), 32, tmp_path)
+    flags = f"-mcpu=cortex-m4 -Os -std=c99 -ffp-contract=off {STRICT}".split()
+    words = [tool("arm-none-eabi-gcc"), *flags, "-c", "network.c", "-o", "network.o"]
+    subprocess.run(words, cwd=tmp_path, check=True)
+    size = [tool("arm-none-eabi-size"), tmp_path / "network.o"]
+    text, data, zeros, *_ = subprocess.check_output(size, text=True).splitlines()[1].split()
+    assert told.flash < int(text) < told.flash + 8000 and data == zeros == "0"
 
 
 def test_the_program_reads_pictures_and_floats(tmp_path):
@@ -119,7 +186,12 @@ def test_two_times_written_is_the_same_text_and_says_what_it_takes(tmp_path):
     for name in FILES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     text = (tmp_path / "a" / "network.c").read_text()
-    sizes = [int(n) for n in re.findall(r"\nstatic const (?:uint32_t|float) \w+\[(\d+)\] NETWORK_ALIGNED;", text)]
+    sizes = [
+        int(n)
+        for n in re.findall(
+            r"\nstatic const (?:uint32_t|float) \w+\[(\d+)\] NETWORK_ALIGNED;", text
+        )
+    ]
     rows = len(re.findall(r"\n    \{\d+(?:, \d+){10}\}", text))
     assert rows == 26 and 4 * (sum(sizes) + 11 * rows) == told[0].flash
     sizeof = (
