@@ -82,5 +82,5 @@ def _taken_over(cfg: Teacher) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     where = f"teacher.checkpoint: {cfg.checkpoint} (teacher.network: {config} would fit)"
     networks = {"network": build.fill(network, weights["network"], where)}
     if "head" in weights:
-        networks["head"] = mlp_like(weights["head"], where)
+        networks["head"] = mlp_like(weights["head"], where, network.dim)
     return networks, {"imported": True, "epochs": 0, "collapsed": False}

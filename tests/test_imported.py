@@ -19,6 +19,8 @@ from burn.experiment.reads import plain, settings, text
 from burn.networks import build
 from burn.training.frozen import FrozenTeacher
 
+FEATURES = {"methods": {"distilled": {"s2bnn": {"recipe": {"distil": "features"}}}}}
+
 
 @pytest.fixture(scope="module")
 def protocol(ground, tmp_path_factory):
@@ -124,7 +126,8 @@ def test_a_file_becomes_the_teacher(nets, file, moco, ground, tmp_path, kind):
     assert given["network"] == {"arch": "resnet50", "width": 1.0, "stem": "imagenet"}
     assert given["checkpoint"] == str(path) and given["sha256"] == file_hash(path)
     out = tmp_path / "out"
-    assert call(*teacher(ground, out, write(tmp_path, {"teacher": given}))) == 0
+    changes = {"teacher": given} | ({} if kind == "moco" else FEATURES)
+    assert call(*teacher(ground, out, write(tmp_path, changes))) == 0
     assert json.loads((out / "metrics.json").read_text())["imported"] is True
     with torch.no_grad():
         got, expected = build.load(out)(images()), released.pooled(nets["h"], images())
@@ -134,6 +137,31 @@ def test_a_file_becomes_the_teacher(nets, file, moco, ground, tmp_path, kind):
             assert torch.allclose(head(expected), nets["h"].fc(expected), atol=1e-4)
         else:
             assert head is None
+
+
+def test_s2bnn_is_told_what_it_lacks_before_anything_runs(file, moco, tmp_path):
+    base, row = plain(load(graphs.ROOT / "params.yaml")), "methods.distilled.s2bnn"
+    bare, path = imported(file("fp backbone"), tmp_path / "imported")
+    none = dict.fromkeys(base["teacher"]["recipe"])
+    for given, found in (
+        (bare, f"teacher.checkpoint: found no embedding MLP (head) in {path}"),
+        (
+            {"method": "swav", "recipe": none},
+            "teacher.method: found 'swav', which makes no embedding",
+        ),
+    ):
+        overlay = {"teacher": given}
+        with pytest.raises(UserError) as error:
+            parse(merge(base, overlay))
+        said = str(error.value)
+        assert said.startswith(f"params.yaml: {found}") and "\n" not in said
+        assert said.endswith(f"allowed: a teacher that has it, or {row}.recipe.distil: features")
+        parse(merge(merge(base, overlay), FEATURES))
+        parse(merge(merge(base, overlay), {"methods": {"distilled": {"s2bnn": None}}}))
+    parse(merge(base, {"teacher": moco[0]}))  # has one
+    parse(
+        merge(base, {"teacher": bare | {"checkpoint": f"{tmp_path}/to/come"}})
+    )  # is not there yet
 
 
 def test_a_teacher_that_does_not_fit_is_named(file, moco, ground, tmp_path, capsys):
@@ -157,7 +185,7 @@ def test_a_teacher_that_does_not_fit_is_named(file, moco, ground, tmp_path, caps
 
 def test_a_binary_network_is_no_teacher(file, ground, tmp_path, capsys):
     _, path = imported(file("stage"), tmp_path / "imported")
-    params = write(tmp_path, {"teacher": {"checkpoint": str(path)}})
+    params = write(tmp_path, {"teacher": {"checkpoint": str(path)}} | FEATURES)
     assert call(*teacher(ground, tmp_path / "out", params)) == 2
     said = error_of(capsys)
     assert said.startswith(f"teacher.checkpoint: {path} (teacher.network: {{'arch': 'reactnet', ")

@@ -57,10 +57,25 @@ def test_s2bnn_is_soft_cross_entropy_of_embeddings(teacher, temperature):
     assert moved(before, snapshot(method)) == {"network", "head"}
 
 
+def test_s2bnn_can_distil_features(teacher):
+    bare = copy.copy(teacher.frozen)
+    bare.head = None
+    method = make(s2bnn, SimpleNamespace(frozen=bare), distil="features", temperature=0.3)
+    views, _ = batch(1)
+    found = method.step(views, None, 0)
+    with torch.no_grad():
+        student = method.networks["head"](method.networks["network"](views[0]))
+        target = teacher.network(views[0])
+    assert student.shape == target.shape == (8, 128)
+    s, t = (unit(x.double().numpy()) / 0.3 for x in (student, target))
+    expected = -(np.exp(log_softmax(t)) * log_softmax(s)).sum(1).mean()
+    assert found.loss.item() == pytest.approx(expected, 1e-4)
+
+
 def test_s2bnn_wants_the_teachers_embedding(teacher):
     bare = copy.copy(teacher.frozen)
     bare.head = None
-    with pytest.raises(UserError, match=r"^teacher.checkpoint: found no .*; expected"):
+    with pytest.raises(UserError, match=r"^teacher.checkpoint: found no .*; expected .*features$"):
         make(s2bnn, SimpleNamespace(frozen=bare))
 
 

@@ -123,6 +123,35 @@ def _check_recipe(key: str, file: str, raw: dict, train: Train, params: Params, 
     return recipe
 
 
+def _check_embedding(key: str, params: Params, where: str) -> None:
+    """The method at `key` distils the teacher's embedding: the teacher must have one, which its
+    method's file says, or its checkpoint, once that is there."""
+    path, method = params.teacher.checkpoint, params.teacher.method
+    if path is None:
+        has = recipe_model("methods", method, "Method").embeds
+        found = f"teacher.method: found {method!r}, which makes no embedding MLP"
+    else:
+        has = "head" in _networks_in(path, ["head"])
+        found = f"teacher.checkpoint: found no embedding MLP (head) in {path}"
+    if not has:
+        raise UserError(
+            f"{where}: {found}; {key} distils one: allowed: a teacher that has it, or "
+            f"{key}.recipe.distil: features"
+        )
+
+
+def _networks_in(path: str, unknown: list[str]) -> list[str]:
+    """The names of the networks in a weights.safetensors, by its header; `unknown` if it is not there
+    (yet) or cannot be read, which the step that takes it says."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return [key.partition(".")[0] for key in file.keys()]  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return unknown
+
+
 def _check_method(key: str, name: str, method: Method, params: Params, where: str) -> None:
     if name in RESERVED:
         raise UserError(
@@ -132,13 +161,15 @@ def _check_method(key: str, name: str, method: Method, params: Params, where: st
         raise UserError(
             f"{where}: {key}.label: found {method.label!r}; allowed: only with table: ablation"
         )
-    _check_recipe(key, method.file, method.recipe, params.train, params, where)
+    recipe = _check_recipe(key, method.file, method.recipe, params.train, params, where)
     kind = recipe_model("methods", method.file, "Method")
     if kind.distils and name in params.methods.standalone:
         raise UserError(
             f"{where}: {key}.file: found {method.file!r}, which learns from the teacher; "
             "allowed: one that does not, or this entry under methods.distilled"
         )
+    if kind.wants_embedding(recipe):
+        _check_embedding(key, params, where)
     trains = kind.trains
     for stage, epochs in method.epochs:
         if epochs and not trains:

@@ -34,6 +34,7 @@ class Recipe(BaseRecipe):
 
 
 class Method(Base):
+    embeds = True
     normalised = True
 
     def __init__(self, recipe, context):

@@ -29,6 +29,7 @@ class Recipe(BaseRecipe):
 
 
 class Method(Base):
+    embeds = True
     normalised = True
     student_passes = 1  # the other view goes through the key encoder
 

@@ -22,6 +22,7 @@ class Recipe(BaseRecipe):
 
 
 class Method(Base):
+    embeds = True
     normalised = True  # collapse is measured by the spread of directions
 
     def __init__(self, recipe, context):

@@ -25,7 +25,7 @@ class FrozenTeacher:
         self.head = None
         if "head" in weights:
             self.head = (
-                mlp_like(weights["head"], f"{Path(dir) / WEIGHTS}: head")
+                mlp_like(weights["head"], f"{Path(dir) / WEIGHTS}: head", self.dim)
                 .to(device)
                 .eval()
                 .requires_grad_(False)

@@ -60,17 +60,53 @@ def projector(dim: int, outputs: int, hidden: int) -> nn.Sequential:
     return VICRegProjectionHead(dim, hidden, outputs).layers
 
 
-def mlp_like(weights: dict[str, Tensor], where: str) -> nn.Sequential:
-    """An `mlp` that the state dict `weights` fits, filled from it. Raises UserError, for `where`."""
-    norm = "1.running_mean" in weights
+def mlp_like(weights: dict[str, Tensor], where: str, dim: int | None = None) -> nn.Sequential:
+    """The MLP that the state dict `weights` is of, filled from it: (N, dim) -> (N, outputs).
+
+    Its keys are `<place>.<tensor>`, as those of an nn.Sequential of Linear (with bias or without),
+    BatchNorm1d (with scale and shift or without) and ReLU, which has no tensors: a place between two
+    others that no key names is one.
+
+    Args:
+        dim: of the features that it must take; None: any.
+
+    Raises UserError, for `where`.
+    """
     try:
-        hidden, dim = weights["0.weight"].shape
-        head = mlp(dim, len(weights["3.bias" if norm else "2.bias"]), hidden, norm)
+        head = nn.Sequential(*_layers(weights, dim))
         head.load_state_dict(weights)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:150]
         raise UserError(f"{where}: tensors do not fit an MLP: {reason}") from None
     return head
+
+
+def _layers(weights: dict[str, Tensor], width: int | None) -> list[nn.Module]:
+    """What is at each place of an MLP. Raises ValueError where shapes do not chain."""
+    places: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in weights.items():
+        place, _, leaf = key.partition(".")
+        places.setdefault(int(place), {})[leaf] = tensor
+    layers: list[nn.Module] = []
+    for place in range(max(places) + 1):
+        held = places.get(place, {})
+        if not held and layers and not isinstance(layers[-1], nn.ReLU):
+            layers.append(nn.ReLU())
+            continue
+        is_linear = "running_mean" not in held
+        outputs, inputs = (
+            held["weight"].shape if is_linear else held["running_mean"].shape * 2
+        )  # of a batch norm both are its channels
+        if width not in (None, inputs):
+            raise ValueError(f"{place} takes {inputs} numbers; expected {width}")
+        if is_linear:
+            layers.append(nn.Linear(inputs, outputs, bias="bias" in held))
+        elif layers:
+            layers.append(nn.BatchNorm1d(outputs, affine="weight" in held))
+        else:
+            raise ValueError("a batch norm comes first; expected a linear layer")
+        width = outputs
+    return layers
 
 
 def frozen_copies(networks: Iterable[nn.Module]) -> nn.ModuleList:

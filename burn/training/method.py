@@ -74,6 +74,7 @@ class Method:
     """
 
     distils = False  # True: learns from the frozen teacher, so stands under methods.distilled
+    embeds = False  # True: `networks` hold an MLP on the features, "head", that others may distil
     views = 2  # augmented views per image: 2, 1, or 0 for a random crop and flip alone
     # How often `step` puts each image of its batch through the student (small views are not counted).
     student_passes = 2
@@ -86,6 +87,11 @@ class Method:
     def work(cls, recipe: Recipe) -> tuple[int, int]:
         """`views` and `student_passes` under this recipe."""
         return cls.views, cls.student_passes
+
+    @classmethod
+    def wants_embedding(cls, recipe: Recipe) -> bool:
+        """Whether the teacher must have an embedding MLP ("head") for this recipe."""
+        return False
 
     @staticmethod
     def small_views(recipe: Recipe, augment: Augment) -> list[Augment]:
