@@ -26,7 +26,10 @@ FEW = {
 OVERLAYS = {
     "default": {},
     "no standalone method, another teacher, a data set more": {
-        "methods": {"standalone": dict.fromkeys(BASE["methods"]["standalone"])},
+        "methods": {
+            "standalone": dict.fromkeys(BASE["methods"]["standalone"]),
+            "distilled": {"s2bnn": {"recipe": {"distil": "features"}}},  # BYOL makes no embedding
+        },
         "teacher": {
             "method": "byol",
             "recipe": {"queue": None, "temperature": None, "norm": None, "embedding": 64},
