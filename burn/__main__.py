@@ -88,19 +88,37 @@ def latency(args, p):
     latency(folders, places.latency(args.results), args.seconds)
 
 
-def report(args, p):
+def report(args, _):
+    """Make tables, figures and the page: of results/<run>, or of results/published/<run>, which needs
+    no params.yaml."""
     from burn.report import report
+    from burn.report.archive import asked, is_published, opened
 
-    report(settings(p, "report"), args.results, args.out)
+    if args.params is None and is_published(args.results):
+        with opened(args.results) as run:
+            read = asked(run)
+    else:
+        read = settings(load(args.params or "params.yaml"), "report")
+    report(read, args.results, args.out)
+
+
+def publish(args, _):
+    """Write what is committed of a run, results/published/RUN: its report, tables and figures, and in one
+    file what they are made from."""
+    from burn.report.archive import find
+    from burn.report.publish import README, publish
+
+    out = publish(find(args.run_folder))
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"{out}: {size / 1e6:.1f} MB. Say in {out / README} how it was made; then: git add {out}")
 
 
 def compare(args, _):
     """Print, as Markdown, in which parameters and scores two runs differ."""
+    from burn.report.archive import find
     from burn.report.compare import compare
 
-    named = [Path("results") / run for run in (args.run_a, args.run_b)]
-    given = [n if n.is_dir() else run for n, run in zip(named, (args.run_a, args.run_b))]
-    print(compare(*given), end="")
+    print(compare(find(args.run_a), find(args.run_b)), end="")
 
 
 def import_checkpoint(args, _):
@@ -154,7 +172,7 @@ ARGUMENTS = {
         "help": "binary (default), binact for a file of stage 1 (the file does not say), fp for "
         "the floating-point network of a file that has both",
     },
-    "results": {"type": Path, "help": "results/<run>"},
+    "results": {"type": Path, "help": "results/<run>; for a report results/published/<run>, too"},
     "seconds": {
         "type": float,
         "default": 5.0,
@@ -166,7 +184,8 @@ ARGUMENTS = {
 
 POSITIONAL = {
     "overlay": "an overlay, such as presets/smoke.yaml",
-    "run_a": "a run's name or folder: results/<run>",
+    "run_folder": "a run's name or folder: results/<run>; or results/published/<run>, to make it anew",
+    "run_a": "a run's name or folder: results/<run>, results/published/<run>",
     "run_b": "another one's",
 }
 STEPS = {
@@ -182,6 +201,7 @@ STEPS = {
     import_checkpoint: ("input", "format", "precision", "out"),
     use: ("overlay",),
     compare: ("run_a", "run_b"),
+    publish: ("run_folder",),
     take_over: ("engine",),
 }
 
@@ -196,8 +216,10 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS,
                          help="show tracebacks")  # fmt: skip
         sub.set_defaults(params="params.yaml")
-        if step not in (take_over, compare):  # the engines read the one in force
-            sub.add_argument("--params", default="params.yaml", help="default: params.yaml")
+        if step not in (take_over, compare, publish):  # the engines read the one in force
+            told = "; of a published run, what it was made with" if step is report else ""
+            default = None if step is report else "params.yaml"
+            sub.add_argument("--params", default=default, help=f"default: params.yaml{told}")
         for name in names:
             if name in POSITIONAL:
                 sub.add_argument(name, type=Path, help=POSITIONAL[name])
@@ -217,7 +239,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     args = parser().parse_args()
     try:
-        alone = args.run in (import_checkpoint, compare)  # need no experiment
+        alone = args.run in (import_checkpoint, compare, report, publish)  # may need no experiment
         args.run(args, None if alone else load(args.params))
     except (UserError, OSError) as error:  # OSError: a full disk, a folder nobody may write
         if args.debug:

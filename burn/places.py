@@ -7,7 +7,8 @@ LOG, CURVE, CHECKPOINT = "log.jsonl", "curve.csv", "checkpoint.pt"
 TENSORS, INDEX = "data.safetensors", "index.json"  # of prepare
 PROTOCOL, CODE, PREDICTIONS = "protocol.json", "task.py", "predictions.npz"  # of protocol, evaluate
 OVERLAY = "overlay.yaml"  # of import-checkpoint
-REPORT = ("report.md", "report.html", "tables", "figures", "metrics")  # of report
+REPORT = ("report.md", "report.html", "tables", "figures", "metrics", "steps",
+          "params.yaml")  # of report  # fmt: skip
 # Of export: the network in as few bytes as it has, and a folder of what other programs read.
 PACKED, RUNTIMES = "network.safetensors", "runtimes"
 GRAPH, GRAPH_INT8, QONNX, IN_C = "network.xml", "network-int8.xml", "network.onnx", "c"
@@ -16,6 +17,9 @@ KNOWN = {METRICS, WEIGHTS, PROVENANCE, LOG, CURVE, TENSORS, INDEX, PROTOCOL, COD
          OVERLAY, PACKED, RUNTIMES, *REPORT, ".gitignore"}  # all that artifact folders hold  # fmt: skip
 
 TEACHER = "teacher"  # its row in every table
+# What is committed of runs: a folder each, in it a file with what its tables are made from.
+PUBLISHED, STEPS = Path("results/published"), "steps.tar.xz"
+ASKED = "params.yaml"  # of report: what it has read of the experiment
 
 
 def dataset(results: Path, name: str) -> Path:

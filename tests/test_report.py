@@ -115,9 +115,9 @@ def test_two_runs_write_the_same_bytes(results, drawn):
 
     first, second = files(out), files(other)
     assert {"report.md", "metrics.json", "figures/linear.pdf", "figures/linear.png"} <= set(first)
-    # pages, numbers; figures (linear, cost, deployment, curves); tables (linear, transfer, stages, cost,
+    # pages, what was asked for, numbers; figures (linear, cost, deployment, curves); tables (linear, transfer, stages, cost,
     # deployment, differences, terms)
-    assert len(first) == 2 + 3 + 4 * 2 + 3 * 7
+    assert len(first) == 3 + 3 + 4 * 2 + 3 * 7
     assert {k for k in first if first[k] != second.get(k)} == set() and len(first) == len(second)
 
 

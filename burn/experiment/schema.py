@@ -189,12 +189,20 @@ class Protocol(Strict):
     options: dict[str, Any] = {}
 
 
+def _free(name: str) -> str:
+    if name in ("published", "networks"):
+        raise ValueError("any other name: results/published and results/networks are in Git")
+    return name
+
+
 class Report(Strict):
     title: str = "BURN, reproduced"
 
 
 class Params(Strict):
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+    run: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64), AfterValidator(_free)
+    ]
     seeds: Annotated[list[Seed], Field(min_length=1)]
     machine: Machine = Machine()
     data: Data

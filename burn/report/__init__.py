@@ -4,9 +4,11 @@
 `grid` prints a table as Markdown and LaTeX; `figures` and `examples` draw, in one `style`;
 `captions` says what a reader must know; `difference`, `cost` and `deployment` make tables, `provenance` tells
 how the run was made. `sections` puts the page together, `page` prints it. `compare` sets two runs
-side by side. `published.csv` holds the figures others printed, with sources.
+side by side. `publish` makes of a run what is committed, `archive` what the tables of it are made from.
+`published.csv` holds the figures others printed, with sources.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ import yaml
 from burn import places
 from burn.artifacts import artifact, write_json
 from burn.errors import UserError
-from burn.places import CURVE, METRICS, PREDICTIONS
+from burn.experiment.reads import plain
+from burn.places import ASKED, CURVE, METRICS, PREDICTIONS
 from burn.report import page, provenance
-from burn.report.collect import collect, evaluations, methods
+from burn.report.archive import opened
+from burn.report.collect import collect, evaluations, exports, methods
 from burn.report.grid import Cell, Grid, Head
 from burn.report.sections import Report, sections
 from burn.report.tables import DIGITS, scores
@@ -30,7 +34,8 @@ MADE = ("made with", "commit", "device", "finished (UTC)")
 
 
 def report(settings: dict[str, Any], results: Path, out: Path) -> None:
-    """Write the report of the run folder `results` into the artifact folder `out`.
+    """Write the report of the run `results`, a folder of work or a published one, into the artifact
+    folder `out`.
 
     `settings` is burn.experiment.reads.settings(params, "report"). Makes tables/<task>.{csv,md,tex}
     and figures/<task>.{pdf,png} for each task, and <task>_k where it has scores from k images, and of
@@ -38,7 +43,8 @@ def report(settings: dict[str, Any], results: Path, out: Path) -> None:
     `deployment`, and `latency` if it was measured;
     tables/differences.csv, where there are any; figures of training and of what evaluations kept to
     be seen; report.md, report.html (in one file, all it shows), metrics/<protocol>.json (method ->
-    mean, in percent) and metrics.json, the same of all. Raises UserError where a result is missing.
+    mean, in percent) and metrics.json, the same of all; params.yaml, what `settings` says; of a published run steps/, which its numbers lead
+    to. Raises UserError where a result is missing.
     """
     for task in (protocol.task for protocol in settings["protocols"].values()):
         if task in OWN:
@@ -47,20 +53,31 @@ def report(settings: dict[str, Any], results: Path, out: Path) -> None:
                 f"allowed: any name but {', '.join(OWN)}"
             )
     results = Path(results)
-    frame = collect(settings, results)
-    examined = list(evaluations(settings, results).values())
-    trained = list(provenance.trainings(settings, results).values())
+    with opened(results) as run:
+        _write(settings, run, out, elsewhere=run != results)
+
+
+def _write(settings: dict[str, Any], run: Path, out: Path, elsewhere: bool) -> None:
+    """The report of an opened run; with a copy of its steps if it lies `elsewhere`, for a while."""
+    frame = collect(settings, run)
+    examined = list(evaluations(settings, run).values())
+    trained = list(provenance.trainings(settings, run).values())
     inputs = [folder / name for name in (METRICS, PREDICTIONS) for folder in examined]
-    inputs += [*(folder / CURVE for folder in trained), places.cost(results) / METRICS]
-    inputs += [f / METRICS for f in exports(settings, results)]
+    inputs += [*(folder / CURVE for folder in trained), places.cost(run) / METRICS]
+    inputs += [f / METRICS for f in exports(settings, run)]
     with artifact(out, "report", settings, inputs) as work:
         for folder in ("tables", "figures", "metrics"):
             work.path(folder).mkdir(exist_ok=True)
         title = " ".join(settings["report"].title.split())
-        told = sections(Report(settings, results, work.dir), frame)
+        told = sections(Report(settings, run, work.dir), frame)
         work.path("report.md").write_text(page.markdown(title, told), encoding="utf-8")
-        told.append(how_it_was_run(settings, results))
-        work.path("report.html").write_text(page.html(title, told, work.dir), encoding="utf-8")
+        told.append(how_it_was_run(settings, run))
+        if elsewhere:
+            shutil.copytree(run, work.path("steps"), dirs_exist_ok=True)
+        text = page.html(title, told, work.dir, steps="steps" if elsewhere else "..")
+        work.path("report.html").write_text(text, encoding="utf-8")
+        known = yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True)
+        work.path(ASKED).write_text(known, encoding="utf-8")
         work.metrics = means(settings, frame)
         for protocol in settings["protocols"]:
             each = {m: known[protocol] for m, known in work.metrics.items() if protocol in known}
@@ -78,12 +95,6 @@ def how_it_was_run(settings: dict[str, Any], results: Path) -> page.Section:
     known = provenance.nested(provenance.parameters(results, settings))
     listing = yaml.safe_dump(known, sort_keys=False, default_flow_style=None, width=100)
     return page.Section("How it was run", [grid, page.Details("Parameters", listing)])
-
-
-def exports(settings: dict[str, Any], results: Path) -> list[Path]:
-    """The folders of what was exported of every method and the teacher."""
-    names, seeds = methods(settings), settings["seeds"]
-    return [places.exported(results, name, seed) for name in names for seed in seeds]
 
 
 def means(settings: dict[str, Any], frame: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -55,6 +55,12 @@ def evaluations(settings: dict[str, Any], results: Path) -> dict[tuple[str, str,
     }
 
 
+def exports(settings: dict[str, Any], results: Path) -> list[Path]:
+    """The folders of what was exported of every method and the teacher."""
+    names, seeds = methods(settings), settings["seeds"]
+    return [places.exported(results, name, seed) for name in names for seed in seeds]
+
+
 def collect(settings: dict[str, Any], results: Path) -> pd.DataFrame:
     """One row per protocol, method, seed, stage and score; `value`, in percent, may be nan.
 

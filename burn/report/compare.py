@@ -2,14 +2,12 @@
 
 import json
 import math
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from burn.artifacts import read_json
-from burn.errors import UserError
 from burn.experiment.overlay import REMOVABLE
-from burn.experiment.schema import Methods, Protocol
-from burn.places import PROVENANCE
+from burn.report.archive import asked, opened
 from burn.report.collect import collect
 from burn.report.grid import MISSING, Cell, Grid, Head, to_markdown
 from burn.report.provenance import parameters
@@ -19,20 +17,27 @@ LONG = 60  # characters of a value that are shown
 
 
 def compare(first: Path, second: Path) -> str:
-    """Markdown: the parameters that differ between two results folders, and all headline scores.
+    """Markdown: the parameters that differ between two runs, each a folder of work or a published
+    one, and all headline scores.
 
     A spread is a standard deviation over seeds (of one seed: over the task's drawings); that of a
     difference is the root of the sum of squares, where both are known. Raises UserError if one has
     no report.
     """
-    runs = [first, second]
-    names = [run.name for run in runs] if first.name != second.name else [str(run) for run in runs]
-    asked = [_asked(run) for run in runs]
-    body = changed(*(parameters(run, settings) for run, settings in zip(runs, asked)))
+    given = [first, second]
+    names = [run.name for run in given] if first.name != second.name else [*map(str, given)]
+    with ExitStack() as open_ones:
+        runs = [open_ones.enter_context(opened(run)) for run in given]
+        return _compared(runs, names)
+
+
+def _compared(runs: list[Path], names: list[str]) -> str:
+    read = [asked(run) for run in runs]
+    body = changed(*(parameters(run, settings) for run, settings in zip(runs, read)))
     text = "No parameter differs.\n"
     if body:
         text = _table(["parameter", *names], [], [[key, *map(_short, two)] for key, two in body])
-    scored = [headlines(run, settings) for run, settings in zip(runs, asked)]
+    scored = [headlines(run, settings) for run, settings in zip(runs, read)]
     keys = dict.fromkeys(key for run in scored for key in run)
     lines = [[*key, *_scores(*(run.get(key) for run in scored))] for key in keys]
     return text + "\n" + _table(["protocol", "method", "score (%)"], [*names, "difference"], lines)
@@ -60,16 +65,6 @@ def headlines(results: Path, settings: dict[str, Any]) -> dict[tuple[str, str], 
     table = each.agg(metric=("metric", "first"), mean=("value", "mean"), within=("within", "mean"))
     table["spread"] = each.value.std().fillna(table.within)
     return {line.Index: line for line in table.itertuples()}
-
-
-def _asked(results: Path) -> dict[str, Any]:
-    """What a run's report read of params.yaml: the run as it was last asked for."""
-    path = results / "report" / PROVENANCE
-    if not path.exists():
-        raise UserError(f"{path}: no such file; expected a run with a report: results/<run>")
-    read = read_json(path, params=dict)["params"]
-    protocols = {name: Protocol.model_validate(said) for name, said in read["protocols"].items()}
-    return read | {"methods": Methods.model_validate(read["methods"]), "protocols": protocols}
 
 
 def _entry(key: str) -> str | None:

@@ -87,7 +87,7 @@ def grid(lines: pd.DataFrame) -> Grid:
     shown[["published FLOPs", "published OPs"]] = lines[["published_flops", "published_ops"]]
     order = shown.network.map(list(owners.index).index)
     shown = shown.loc[order.sort_values(kind="stable").index].drop_duplicates()
-    link = f"../{places.cost(Path()).as_posix()}/{METRICS}"
+    link = (places.cost(Path()) / METRICS).as_posix()
     heads = [Head(head, "number" if n else "name") for n, head in enumerate(shown)]
     cells = [[Cell(name, link=link), *map(Cell, rest)] for name, *rest in shown.values.tolist()]
     return Grid(heads, cells, caption, "cost")

@@ -31,18 +31,20 @@ COMPARED = ("difference", "apart", "agreement")
 CAPTION = (
     "The networks as they are exported. File: bytes of network.safetensors (read by torch), or of the "
     "graph for OpenVINO with its weights, or of network.onnx, whose weights stand as floats for a tool-chain "
-    "to pack; of network.c the constants in a device's memory. Compared with the trained network on {images} test images of "
+    "to pack{of_c}. Compared with the trained network on {images} test images of "
     "{dataset}: the largest difference of a feature, in percent of the largest feature; images apart by "
     "more than 0.1 % of it (sums that round differently give an activation another sign, and all that "
     "follows is another); agreement of a k-NN vote. Largest difference and mean shares over seeds."
 )
 HOW = " ms: median for one image of {pixels} pixels on one thread of {processor}."
+OF_C = "; of network.c the constants in a device's memory"
 NOT_TIMED = " Times are not measured here: python -m burn latency."
 TIMES = (
     "Milliseconds for a batch, median (quartiles), on {processor} ({sets}); runtimes take turns. Torch "
     "has its weights binarised beforehand. fp32 and int8 are the same network, its two-valued weights and "
-    "activations as floats or bytes. C: network.c without vectors and for an instruction set."
+    "activations as floats or bytes."
 )
+TIMES_C = " C: network.c without vectors and for an instruction set."
 
 
 def exported(settings: dict[str, Any], results: Path) -> pd.DataFrame:
@@ -96,7 +98,10 @@ def with_times(lines: pd.DataFrame, known: dict[str, Any]) -> pd.DataFrame:
 def grid(lines: pd.DataFrame, known: dict[str, Any]) -> Grid:
     """The printed table of `exported`."""
     first, timed = lines.iloc[0], lines.ms.notna().any()
-    caption = CAPTION.format(images=first.images or "no", dataset=first.dataset or "any set")
+    of_c = OF_C if "c" in set(lines.format) else ""
+    caption = CAPTION.format(
+        of_c=of_c, images=first.images or "no", dataset=first.dataset or "any set"
+    )
     caption += (
         HOW.format(pixels=first.pixels, processor=known["machine"]["processor"])
         if timed
@@ -110,7 +115,7 @@ def grid(lines: pd.DataFrame, known: dict[str, Any]) -> Grid:
     heads = [Head("method", "name"), Head("run by", "name"), Head("bits of a weight")]
     cells = []
     for i, line in enumerate(lines.itertuples()):
-        link = f"../{places.exported(Path(), line.method, 0).parent.as_posix()}/"
+        link = f"{places.exported(Path(), line.method, 0).parent.as_posix()}/"
         cells.append([Cell(line.method, link=link), Cell(RUNS[line.format]), Cell(str(line.bits))])
         cells[-1] += [_number(column.iloc[i], forms[head]) for head, column in shown.items()]
     return Grid([*heads, *map(Head, shown)], cells, caption, "deployment")
@@ -136,6 +141,7 @@ def latency_grid(known: dict[str, Any]) -> Grid:
         cells.append(told)
     sets = ", ".join(known["machine"]["sets"]) or "instruction sets unknown"
     caption = TIMES.format(processor=known["machine"]["processor"], sets=sets)
+    caption += TIMES_C * any(name in SETS for name in runtimes)
     return Grid(heads, cells, caption, "latency")
 
 

@@ -24,7 +24,7 @@ SPECIAL = {c: "\\" + c for c in "%_&#${}"} | {
 
 class Cell(NamedTuple):
     """`text` under its mark (best, second, published or nothing), then `after`; all of it a link to
-    `link`, if there is one; `title` is said of it on demand."""
+    `link`, a place in the run, if there is one; `title` is said of it on demand."""
 
     text: str
     mark: str = ""

@@ -56,14 +56,18 @@ def markdown(title: str, sections: list[Section]) -> str:
     return "\n\n".join(filter(None, out)) + "\n"
 
 
-def html(title: str, sections: list[Section], folder: Path) -> str:
-    """The page as one file that needs no other: pictures are in it. `folder`: the report's own."""
+def html(title: str, sections: list[Section], folder: Path, steps: str = "..") -> str:
+    """The page as one file that needs no other: pictures are in it.
+
+    `folder`: the report's own; `steps`: where from there the run's steps lie, which cells lead to.
+    """
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent),
                                      autoescape=True, trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     template = environment.get_template("page.html")
     return template.render(
         title=title,
         sections=sections,
+        steps=steps,
         kind=lambda block: type(block).__name__,
         picture=lambda name: embedded(folder / "figures" / f"{name}.png"),
     )

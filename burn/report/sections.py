@@ -66,9 +66,9 @@ class Report:
         return grid
 
     def link(self, protocol: str, method: str) -> str:
-        """Address of the evaluation behind a cell, from the page; of several seeds, their folder."""
+        """Address in the run of the evaluation behind a cell; of several seeds, their folder."""
         seeds = self.settings["seeds"]
-        folder = places.evaluation(Path(".."), protocol, method, seeds[0])
+        folder = places.evaluation(Path(), protocol, method, seeds[0])
         if len(seeds) > 1:
             return f"{folder.parent.as_posix()}/"
         return (folder / places.METRICS).as_posix()

@@ -40,6 +40,7 @@ rule report:
             labels={"page": "report.html"},
         ),
         "<results>/report/report.md",
+        "<results>/report/params.yaml",
         "<results>/report/metrics.json",
         directory("<results>/report/metrics"),
     params:
