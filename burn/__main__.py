@@ -74,7 +74,8 @@ def export(args, p):
     """Write a trained network as small files for other programs: its last stage, or the teacher."""
     from burn.export import export
 
-    export(settings(p, "export"), args.networks, args.data, args.out, p.machine)
+    more = args.classifier, args.only
+    export(settings(p, "export"), args.networks, args.data, args.out, p.machine, *more)
 
 
 def latency(args, p):
@@ -159,6 +160,16 @@ ARGUMENTS = {
     "teacher": {"type": Path, "required": False, "help": "folder that teacher made"},
     "init": {"type": Path, "required": False, "help": "folder of the stage before"},
     "networks": {"type": Path, "help": "folder of a teacher, or of a method's stages"},
+    "classifier": {
+        "type": Path,
+        "required": False,
+        "help": "folder of a linear evaluation of this network: its classifier becomes the last layer",
+    },
+    "only": {
+        "choices": ["c"],
+        "required": False,
+        "help": "no graphs, C alone; a network that C cannot hold is refused",
+    },
     "input": {"type": Path, "help": "file of BURN, S2-BNN or MoCo v2"},
     "format": {
         "choices": FORMATS,
@@ -195,7 +206,7 @@ STEPS = {
     protocol: ("protocol", "code", "data", "out"),
     evaluate: ("protocol", "networks", "seed", "out"),
     cost: ("results", "out"),
-    export: ("networks", "data", "out"),
+    export: ("networks", "data", "classifier", "only", "out"),
     report: ("results", "out"),
     latency: ("results", "seconds"),
     import_checkpoint: ("input", "format", "precision", "out"),

@@ -8,7 +8,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from burn.artifacts import artifact, read_json
+from burn.artifacts import Work, artifact, read_json
+from burn.errors import UserError
 from burn.experiment.schema import Machine
 from burn.networks import stages
 from burn.places import GRAPH, GRAPH_INT8, IN_C, METRICS, PACKED, QONNX, RUNTIMES, TEACHER, WEIGHTS
@@ -19,8 +20,8 @@ NEEDED = ("openvino", "onnx")  # for the graphs
 APART = 1e-3  # features further apart than this share of the largest one: a sign was another
 
 
-def export(settings: dict[str, Any], networks: Path, data: Path | None, out: Path,
-           machine: Machine) -> None:  # fmt: skip
+def export(settings: dict[str, Any], networks: Path, data: Path | None, out: Path, machine: Machine,
+           evaluation: Path | None = None, only: str | None = None) -> None:  # fmt: skip
     """Write the artifact folder `out` of the last trained network under `networks`.
 
     network.safetensors is what burn.load reads. runtimes/ holds network.xml and .bin, for images of
@@ -33,40 +34,47 @@ def export(settings: dict[str, Any], networks: Path, data: Path | None, out: Pat
     of `data` (the folder that prepare made; without it nothing is compared), the largest `difference`
     of a feature, in percent of the largest feature; the share of images `apart` (a sign was another)
     and the `agreement` of a k-NN vote with that of the trained network, in percent of the test
-    images.
+    images. Of C, `bytes` are the constants in a device's memory, `ram` what it needs besides.
+
+    Args:
+        evaluation: a linear evaluation of the network. Its classifier becomes the last layer in
+            network.xml and in C, which are then compared on its test images: `top1`, in percent, and
+            the `agreement` of the best class.
+        only: "c": nothing but C. Raises UserError if the network cannot be written so.
     """
+    if evaluation and data:
+        raise UserError(
+            f"--data: found {data}; allowed: none beside --classifier, which has its own"
+        )
     stage, (folder, facts) = list(stages.trained(networks).items())[-1]
     inputs = [folder / METRICS, folder / WEIGHTS, *([data / METRICS] if data else [])]
+    inputs += [evaluation / METRICS] if evaluation else []
     with artifact(out, "export", settings, inputs) as work:
-        from burn.deploy import packed
+        from burn.deploy import classifier
         from burn.machine import setup
         from burn.networks import build
 
         setup(machine)
         network, precision = build.load(folder), facts["precision"]
-        images = Images(data, settings["size"], machine.workers) if data else None
+        if only:
+            refuse(network, folder)
+        last, size = None, settings["size"]
+        if evaluation:
+            last = classifier.trained(evaluation, network, stage, facts, machine.workers)
+            data, size = last.data, last.size
+        images = Images(data, size, machine.workers, whole=last is not None) if data else None
         known, ranges = images.seen_by(network) if images else (None, None)
-        packed.save(network, precision, work.path(PACKED))
-        bits = 1 if precision == "binary" else 32
-        made = {"packed": (bits, [PACKED], packed.load(work.path(PACKED)))}
-        work.path(RUNTIMES).mkdir(exist_ok=True)
-        absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-        if absent:
-            print(f"{out}: {' and '.join(absent)} not installed, so its graphs are missing; "
-                  "to have them: pip install '.[export]'")  # fmt: skip
-        else:
-            made |= graphs(network, settings["size"], bits, ranges, work.dir, machine.threads)
-        formats, source = {}, in_c(network, settings["size"], work.path(RUNTIMES) / IN_C, out)
-        if source:
-            formats["c"], compiled = source
-            made["c"] = 1, [], compiled
+        made, formats = written(network, precision, size, ranges, work, machine.threads, last, only)
         if precision == "binact":
             print(
                 f"{out}: weights of a network of stage binact are real: they are written as floats"
             )
         work.metrics = {key: facts[key] for key in ("network", "precision", "seed")}
-        work.metrics |= {"method": facts.get("method", TEACHER), "stage": stage}
-        work.metrics["pixels"] = settings["size"]
+        work.metrics |= {"method": facts.get("method", TEACHER), "stage": stage, "pixels": size}
+        if last:
+            known = tuple(map(last.scores, known))
+            work.metrics["classifier"] = {"protocol": last.protocol, "top1": last.top1,
+                                          "classes": len(last.names)}  # fmt: skip
         for name, (own, files, exported) in made.items():
             taken = sum(work.path(file).stat().st_size for file in files)
             formats[name] = {"bits": own, "bytes": taken} | formats.get(name, {})
@@ -78,8 +86,41 @@ def export(settings: dict[str, Any], networks: Path, data: Path | None, out: Pat
         print(f"{out}: {formats}")
 
 
-def graphs(network, size: int, bits: int, ranges: dict | None, folder: Path, threads: int) -> dict:
-    """Write the graphs of `network` into `folder`; name -> bits, files, the graph read back."""
+def written(network, precision: str, size: int, ranges: dict | None, work: Work, threads: int,
+            last, only: str | None) -> tuple[dict, dict]:  # fmt: skip
+    """Write all formats of `network`: name -> bits, files, what it computes (None: not to be compared),
+    and name -> what metrics.json says of it besides."""
+    from burn.deploy import packed
+
+    packed.save(network, precision, work.path(PACKED))
+    work.path(RUNTIMES).mkdir(exist_ok=True)
+    bits = 1 if precision == "binary" else 32
+    made = {"packed": (bits, [PACKED], None if last else packed.load(work.path(PACKED)))}
+    absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if absent and not only:
+        print(f"{work.out}: {' and '.join(absent)} not installed, so its graphs are missing; "
+              "to have them: pip install '.[export]'")  # fmt: skip
+    elif not only:
+        made |= graphs(network, size, bits, ranges, work.dir, threads, last)
+    source = in_c(network, size, work.path(RUNTIMES) / IN_C, work.out, last)
+    if source:
+        made["c"] = 1, [], source[1]
+    return made, {"c": source[0]} if source else {}
+
+
+def refuse(network, folder: Path) -> None:
+    """Raise UserError, one line, if `network` of `folder` cannot be written in C."""
+    from burn.deploy.c.write import unfit
+
+    why = unfit(network)
+    if why:
+        raise UserError(f"{folder / METRICS}: {why}")
+
+
+def graphs(network, size: int, bits: int, ranges: dict | None, folder: Path, threads: int,
+           last=None) -> dict:  # fmt: skip
+    """Write the graphs of `network` into `folder`, with the classifier `last` if there is one; name ->
+    bits, files, the graph read back."""
     from openvino import save_model
 
     from burn.deploy import ir, runtime
@@ -88,18 +129,19 @@ def graphs(network, size: int, bits: int, ranges: dict | None, folder: Path, thr
     wanted = {"openvino": (bits, GRAPH, None)}
     if isinstance(network, ResNet) and ranges:
         wanted["openvino-int8"] = 8, GRAPH_INT8, ranges
-    out = {} if bits != 1 else qonnx(network, size, folder, threads)
+    out = {} if bits != 1 or last else qonnx(network, size, folder, threads)
     for name, (own, file, known) in wanted.items():
         files = [f"{RUNTIMES}/{file}", f"{RUNTIMES}/{Path(file).with_suffix('.bin')}"]
         path = folder / files[0]
-        save_model(ir.model(network, size, own, known), path, compress_to_fp16=False)
+        save_model(ir.model(network, size, own, known, last), path, compress_to_fp16=False)
         out[name] = own, files, runtime.Compiled(runtime.read(path), threads)
     return out
 
 
-def in_c(network, size: int, folder: Path, out: Path) -> tuple[dict[str, Any], Any] | None:
-    """Write `network` in C into `folder`: what metrics.json says of it, and what it computes (None
-    without a compiler). None of a network that cannot be written so, and a line says why."""
+def in_c(network, size: int, folder: Path, out: Path, last=None) -> tuple[dict, Any] | None:
+    """Write `network` in C into `folder`, with the classifier `last` if there is one: what metrics.json
+    says of it, and what it computes (None without a compiler). None of a network that cannot be written
+    so, and a line says why."""
     from burn.deploy.c import compiled
     from burn.deploy.c.write import unfit, write
 
@@ -107,7 +149,7 @@ def in_c(network, size: int, folder: Path, out: Path) -> tuple[dict[str, Any], A
     if why:
         print(f"{out}: no C: {why}")
         return None
-    told = write(network, size, folder)
+    told = write(network, size, folder, last and (last.weight, last.bias, last.names))
     facts, command = {"bytes": told.flash, "ram": told.ram}, compiled.compiler()
     if command is None:
         print(f"{out}: no C compiler, so {RUNTIMES}/{IN_C} was written and not tried")
@@ -136,7 +178,8 @@ def qonnx(network, size: int, folder: Path, threads: int) -> dict:
 class Images:
     """Some training and test images of a data set, spread over it, as the network sees them."""
 
-    def __init__(self, data: Path, size: int, workers: int):
+    def __init__(self, data: Path, size: int, workers: int, whole: bool = False):
+        """`whole`: all test images, of which a classifier says the class; else a k-NN vote does."""
         import torch
 
         from burn.evaluation.features import part
@@ -148,8 +191,10 @@ class Images:
 
         opened = open_data(data)
         self.name, self.size, self.workers = read_json(data / METRICS)["dataset"], size, workers
-        self.train = spread(opened.split("train"), BANK)
-        self.test = spread(opened.split("test"), QUERIES)
+        self.train, self.test = spread(opened.split("train"), BANK), opened.split("test")
+        self.whole = whole
+        if not whole:
+            self.test = spread(self.test, QUERIES)
 
     def seen_by(self, network):
         """Features of the training and of the test images; and if `network` is a module, of what its
@@ -173,7 +218,11 @@ class Images:
         apart = (exported[1] - trained[1]).abs().amax(1) / trained[1].abs().max()
         out = {"difference": 100 * float(apart.max())}
         out["apart"] = 100 * float((apart > APART).float().mean())
-        if self.train.labels.dim() == 1:
+        if self.whole:
+            best = [scores.argmax(1) for _, scores in (trained, exported)]
+            out["agreement"] = 100 * float((best[0] == best[1]).float().mean())
+            out["top1"] = 100 * float((best[1] == self.test.labels).float().mean())
+        elif self.train.labels.dim() == 1:
             k = min(K, len(self.train))
             votes = [
                 knn(bank, self.train.labels, query, [k], TEMPERATURE)[k]

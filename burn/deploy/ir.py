@@ -15,6 +15,7 @@ import torch
 from openvino import opset13 as op
 from torch import Tensor, nn
 
+from burn.deploy.classifier import Classifier
 from burn.deploy.fold import Folded, Half, fold
 from burn.deploy.packed import pack
 from burn.deploy.ranges import Ranges
@@ -27,13 +28,16 @@ TINY = np.finfo(np.float32).tiny
 LEVEL = 126
 
 
-def model(network: nn.Module, pixels: int, bits: int, ranges: Ranges | None = None) -> ov.Model:
-    """The graph of `network` in eval mode for an image of `pixels` x `pixels`."""
+def model(network: nn.Module, pixels: int, bits: int, ranges: Ranges | None = None,
+          last: Classifier | None = None) -> ov.Model:  # fmt: skip
+    """The graph of `network` in eval mode for an image of `pixels` x `pixels`; `last`: a last layer."""
     images = op.parameter([1, 3, pixels, pixels], np.float32)
     if isinstance(network, ReActNet):
         features = _reactnet(fold(network), images, bits)
     else:
         features = _resnet(network, images, ranges)
+    if last is not None:
+        features = _linear(features, last.weight, last.bias)
     features.output(0).set_names({"features"})
     images.output(0).set_names({"images"})
     made = ov.Model([op.result(features)], [images], "burn")
@@ -57,8 +61,11 @@ def _reactnet(folded: Folded, images: ov.Node, bits: int) -> ov.Node:
     x = op.reduce_mean(x, np.array([2, 3]), keep_dims=False)
     if folded.neck is None:
         return x
-    weight, bias = (op.constant(t.numpy()) for t in folded.neck)
-    return op.relu(op.add(op.matmul(x, weight, False, True), bias))
+    return op.relu(_linear(x, *folded.neck))
+
+
+def _linear(x: ov.Node, weight: Tensor, bias: Tensor) -> ov.Node:
+    return op.add(op.matmul(x, op.constant(weight.numpy()), False, True), op.constant(bias.numpy()))
 
 
 def _half(half: Half, x: ov.Node, shortcut: ov.Node, bits: int) -> ov.Node:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 
 import cli
 import deployed
@@ -24,6 +25,8 @@ from burn.deploy.c.compiled import Compiled, sets
 from burn.deploy.c.write import FILES
 from burn.evaluation.scores import Scores
 from burn.export import Images
+from burn.images.augment import plain
+from burn.images.store import open_data
 from burn.latency import exports, interleaved, latency, onnx_graph
 from burn.networks import build
 from burn.tasks.linear import Options, examine
@@ -36,7 +39,11 @@ def place(tmp_path_factory):
     """Images to tell apart, 32 pixels wide, in classes; what the tests make lies beside them."""
     folder = tmp_path_factory.mktemp("export")
     sets = {"imagenet": {"size": 32, "classes": 4, "train": 400, "test": 200}}
-    params = cli.write(folder, {"data": {"sets": sets}})
+    changes = {
+        "data": {"sets": sets},
+        "protocols": {"probe": {"task": "linear", "dataset": "imagenet"}},
+    }
+    params = cli.write(folder, changes | {"tasks": {"linear": {"epochs": 20, "milestones": [15]}}})
     words = ["prepare", "--params", params, "--dataset", "imagenet", "--out", folder / "data"]
     assert cli.call(*words) == 0
     return folder
@@ -189,6 +196,106 @@ def test_without_openvino_its_graphs_are_missing_and_a_line_says_so(
 def test_without_data_nothing_is_compared(place, binary):
     metrics = exported(place, place / "binary" / "net", place / "alone", data=False)
     assert set(metrics["formats"]["openvino"]) == {"bits", "bytes"} and "images" not in metrics
+
+
+@pytest.fixture(scope="module")
+def evaluation(place, binary):
+    """A linear evaluation of that network, where a run has it."""
+    code, out = (
+        cli.METHODS.parent / "tasks" / "linear.py",
+        place / "eval" / "probe" / "burn" / "seed0",
+    )
+    words = ["protocol", "--params", place / "params.yaml", "--protocol", "probe", "--code", code]
+    assert cli.call(*words, "--data", place / "data", "--out", place / "protocols" / "probe") == 0
+    words = [
+        "evaluate",
+        "--params",
+        place / "params.yaml",
+        "--protocol",
+        place / "protocols" / "probe",
+    ]
+    words += ["--networks", place / "binary" / "net", "--seed", 0, "--out", out]
+    assert cli.call(*words) == 0
+    return out
+
+
+def classified(place, networks, evaluation, out, *more) -> int:
+    words = ["export", "--params", place / "params.yaml", "--networks", networks, "--out", out]
+    return cli.call(*words, "--classifier", evaluation, *more)
+
+
+def test_with_a_classifier_it_finds_the_classes_that_the_evaluation_found(
+    place, binary, evaluation
+):
+    out = place / "classifier"
+    assert classified(place, place / "binary" / "net", evaluation, out) == 0
+    top1 = json.loads((evaluation / "metrics.json").read_text())["stages"]["binary"]["top1"]
+    assert 30 < top1 < 100, "of four classes: there must be something to lose"
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["classifier"] == {"protocol": "probe", "classes": 4, "top1": top1}
+    assert (metrics["images"], set(metrics["formats"])) == (200, {"packed", "openvino", "c"})
+    data = open_data(place / "data")
+    test, images = data.split("test"), plain(data.split("test").images, 32)
+    graph = runtime.Compiled(runtime.read(out / "runtimes" / "network.xml"), 1)
+    for name, run in (("openvino", graph), ("c", Compiled(out / "runtimes" / "c"))):
+        scores = run(images)
+        assert scores.shape == (200, 4)
+        found = 100 * float((scores.argmax(1) == test.labels).float().mean())
+        assert found == pytest.approx(top1, abs=0.1), "of 200 images: not one is another"
+        assert metrics["formats"][name]["top1"] == pytest.approx(found, abs=0.01)
+        assert metrics["formats"][name]["agreement"] > 99
+    subprocess.run(["make", "-s", "-C", out / "runtimes" / "c"], check=True)
+    ppm = b"P6 32 32 255\n" + test.images[0].permute(1, 2, 0).numpy().tobytes()
+    said = subprocess.run([out / "runtimes/c/network"], input=ppm, capture_output=True).stdout
+    best = int(scores[0].argmax())
+    assert said.decode() == f"{best} {data.classes[best]}\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m.update(method="s2bnn"), "method: found 's2bnn'; expected 'burn', exported"),
+        (lambda m: m.update(seed=1), "seed: found 1; expected 0, exported"),
+        (lambda m: m["stages"]["binary"].pop("top1"), "stages.binary.top1: missing"),
+        (lambda m: m["stages"]["binary"].update(top1=12.5), "stages.binary.top1: found 12.5; expected"),
+        (lambda m: m.update(protocol="gone"), "protocols/gone/protocol.json: no such file"),
+    ],
+)  # fmt: skip
+def test_another_evaluation_is_one_line(place, binary, evaluation, capsys, change, said):
+    told = json.loads((evaluation / "metrics.json").read_text())
+    change(told)
+    other = place / "eval" / "probe" / "burn" / "other"
+    other.mkdir(exist_ok=True)
+    write_json(other / "metrics.json", told)
+    assert classified(place, place / "binary" / "net", other, place / "refused") == 2
+    assert said in cli.error_of(capsys) and not (place / "refused").exists()
+
+
+def test_a_classifier_has_its_own_images(place, binary, evaluation, capsys):
+    more = ("--data", place / "data")
+    assert classified(place, place / "binary" / "net", evaluation, place / "refused", *more) == 2
+    assert "--data: found" in cli.error_of(capsys)
+
+
+def test_c_alone_and_what_it_cannot_hold(place, binary, capsys):
+    words = ["export", "--params", place / "params.yaml", "--only", "c", "--networks"]
+    assert cli.call(*words, place / "binary" / "net", "--out", place / "only") == 0
+    assert [f.name for f in (place / "only" / "runtimes").iterdir()] == ["c"]
+    net = left(place / "real" / "net", deployed.network("binact"), "binact")
+    capsys.readouterr()
+    assert cli.call(*words, net, "--out", place / "refused") == 2
+    said = f"{net}/metrics.json: found real weights (stage binact); expected those of stage binary"
+    assert cli.error_of(capsys) == said and not (place / "refused").exists()
+
+
+def test_without_a_compiler_c_is_written_and_a_line_says_that_it_was_not_tried(
+    place, binary, capsys, monkeypatch
+):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    metrics = exported(place, place / "binary" / "net", place / "untried")
+    assert set(metrics["formats"]["c"]) == {"bits", "bytes", "ram"}
+    assert {f.name for f in (place / "untried" / "runtimes" / "c").iterdir()} == set(FILES)
+    assert "no C compiler, so runtimes/c was written and not tried" in capsys.readouterr().out
 
 
 def test_labels_of_several_classes_have_no_vote(place, binary):

@@ -32,6 +32,21 @@ def test_features_are_the_networks(bits, side, changes):
     assert deployed.same(network(x), runtime.Compiled(model, 1)(x))
 
 
+@pytest.mark.parametrize("changes", [{}, {"width": 1.0}])
+def test_what_openvino_runs_are_binary_convolutions(changes):
+    """OpenVINO calls the operation obsolete: an upgrade may run floats in its place, as right and slower."""
+    network = deployed.network(neck=False, **changes)
+    compiled = runtime.Compiled(ir.model(network, 32, 1), 1)
+    compiled(deployed.images(1))
+    made = next(iter(compiled.compiled.values())).get_runtime_model().get_ops()
+    ran = [node.rt_info["layerType"].astype(str) for node in made]
+    assert ran.count("BinaryConvolution") == 26
+    assert ran.count("Convolution") == 1, "the stem alone is of floats"
+    kinds = [node.rt_info["primitiveType"].astype(str) for node in made
+             if node.rt_info["layerType"].astype(str) == "BinaryConvolution"]  # fmt: skip
+    assert all("jit" in kind for kind in kinds), f"{set(kinds)}: not the reference, which is slow"
+
+
 @pytest.mark.parametrize("precision", ["real", "binact"])
 def test_before_the_binary_stage_weights_are_floats(precision):
     network, x = deployed.network(precision), deployed.images()
