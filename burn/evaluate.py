@@ -76,7 +76,7 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
         results, arrays = {}, {}
         for stage, metrics in trained.items():
             kept = ("epochs", "precision", "collapsed", "collapse", "updates", "images_seen", "student_passes", "train_images",
-                    "stand_in", "output_spread", "output_information")  # fmt: skip
+                    "stand_in", "unlabelled", "output_spread", "output_information")  # fmt: skip
             results[stage] = {k: metrics[k] for k in kept if k in metrics}
             if stage not in examined:
                 continue

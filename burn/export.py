@@ -33,8 +33,8 @@ def export(settings: dict[str, Any], networks: Path, data: Path | None, out: Pat
     metrics.json has for each format its `bytes`, the `bits` of a weight and, measured on the images
     of `data` (the folder that prepare made; without it nothing is compared), the largest `difference`
     of a feature, in percent of the largest feature; the share of images `apart` (a sign was another)
-    and the `agreement` of a k-NN vote with that of the trained network, in percent of the test
-    images. Of C, `bytes` are the constants in a device's memory, `ram` what it needs besides.
+    and, where there are labels, the `agreement` of a k-NN vote with that of the trained network, in
+    percent of the test images. Of C, `bytes` are the constants in a device's memory, `ram` what it needs besides.
 
     Args:
         evaluation: a linear evaluation of the network. Its classifier becomes the last layer in
@@ -176,7 +176,10 @@ def qonnx(network, size: int, folder: Path, threads: int) -> dict:
 
 
 class Images:
-    """Some training and test images of a data set, spread over it, as the network sees them."""
+    """Some training and test images of a data set, spread over it, as the network sees them.
+
+    Without labels there are none to test on: training images stand for them, and nothing votes.
+    """
 
     def __init__(self, data: Path, size: int, workers: int, whole: bool = False):
         """`whole`: all test images, of which a classifier says the class; else a k-NN vote does."""
@@ -191,7 +194,8 @@ class Images:
 
         opened = open_data(data)
         self.name, self.size, self.workers = read_json(data / METRICS)["dataset"], size, workers
-        self.train, self.test = spread(opened.split("train"), BANK), opened.split("test")
+        self.train, self.voted = spread(opened.split("train"), BANK), not opened.unlabelled
+        self.test = opened.split("test" if self.voted else "train")
         self.whole = whole
         if not whole:
             self.test = spread(self.test, QUERIES)
@@ -222,7 +226,7 @@ class Images:
             best = [scores.argmax(1) for _, scores in (trained, exported)]
             out["agreement"] = 100 * float((best[0] == best[1]).float().mean())
             out["top1"] = 100 * float((best[1] == self.test.labels).float().mean())
-        elif self.train.labels.dim() == 1:
+        elif self.voted and self.train.labels.dim() == 1:
             k = min(K, len(self.train))
             votes = [
                 knn(bank, self.train.labels, query, [k], TEMPERATURE)[k]

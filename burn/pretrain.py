@@ -102,6 +102,7 @@ def _train(settings, stage, seed, code, data, teacher, init, machine, work: Work
         "network": method.networks["network"].config,
         "train_images": len(source.split("train")),
         "stand_in": source.stand_in,
+        **({"unlabelled": True} if source.unlabelled else {}),
         **method.facts,
     }
 

@@ -47,12 +47,14 @@ def pretrain_teacher(settings: dict[str, Any], seed: int, code: Path, data: Path
         if world()[0] == 0:
             build.save(networks, work.path(WEIGHTS))
         work.save_curve()
+        source = open_data(data)
         work.metrics = result | {
             "network": networks["network"].config,
             "precision": "fp",
             "stage": "teacher",
             "seed": seed,
-            "stand_in": open_data(data).stand_in,
+            "stand_in": source.stand_in,
+            **({"unlabelled": True} if source.unlabelled else {}),
         }
 
 

@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from safetensors import safe_open
 
 from burn.artifacts import artifact, file_hash, write_json, writing
+from burn.data.broken import Broken
 from burn.data.sources import Contents, Split, read
+from burn.errors import UserError
 from burn.images.decode import fitted, load_image
 from burn.places import INDEX, TENSORS
 
@@ -29,26 +32,32 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
     """Make the data artifact `out` from settings = burn.experiment.reads.settings(params, "prepare", dataset=dataset).
 
     Leaves data.safetensors, index.json and metrics.json; two runs on the same files leave the same
-    bytes. With `pack: false` only labels are stored, and index.json lists the files.
-    Raises UserError: no data, an empty class, a file that is no whole image.
+    bytes. With `pack: false` only labels are stored, and index.json lists the files. Files that are
+    no whole images are left out, told and listed there, too, as far as `skip_broken` lets them.
+    Raises UserError: no data, an empty class, more broken files than that.
     """
     spec = settings["spec"]
     contents = read(dataset, settings["root"], spec, settings["download"])
     images = [] if spec.source == "synthetic" else [Path(settings["root"]) / (spec.path or dataset)]
     with artifact(out, "prepare", settings, kept=images) as work:
         index: dict[str, Any] = {"classes": contents.classes, "streamed": not spec.pack}
-        tensors, sizes = [], {}
-        for name, split in contents.splits.items():
-            tensors += _annotations(name, split)
-            if spec.pack:
-                shape = (len(split.labels), 3, spec.size, spec.size)
-                tensors.append((f"{name}.images", "uint8", shape, _pixels(name, split, spec.size)))
-            else:
-                sizes[name] = _check(name, split)
+        broken, sizes = Broken(dataset, spec, contents), {}
+        if spec.pack:
+            pixels = {n: _pixels(n, s, spec.size, broken) for n, s in contents.splits.items()}
+            _write(work.path(TENSORS), _tensors(contents, pixels, spec.size))
+            if broken.files:
+                _rewrite(work.path(TENSORS), contents, broken, spec.size)
+        else:
+            for name, split in contents.splits.items():
+                sizes[name] = _check(name, split, broken)
+            broken.leave_out()
+            for name, split in contents.splits.items():
                 index[name] = {"folder": str(split.folder), "files": split.files}
                 if split.mask_files is not None:
                     index[name]["masks"] = split.mask_files
-        _write(work.path(TENSORS), tensors)
+            _write(work.path(TENSORS), _tensors(contents, {}, spec.size))
+        if broken.files:
+            index["left_out"] = sorted(broken.files)
         write_json(work.path(INDEX), index)
         work.metrics = {
             "dataset": dataset,
@@ -57,10 +66,13 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
             "size": spec.size,
             "packed": spec.pack,
             "classes": len(contents.classes),
+            **({} if contents.classes else {"unlabelled": True}),
             "annotations": annotations(contents),
             **{f"{name}_images": len(split.labels) for name, split in contents.splits.items()},
             "sha256": file_hash(work.path(TENSORS)),
         }
+        if broken.files:
+            work.metrics["broken_images"] = len(broken.files)
         if contents.missing:
             work.metrics["missing_images"] = contents.missing
         if contents.left_out_boxes:
@@ -71,7 +83,9 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
 
 
 def annotations(contents: Contents) -> list[str]:
-    """What a set has: "class" (one in an image) or "classes", and "boxes", "masks"."""
+    """What a set has: "class" (one in an image) or "classes", and "boxes", "masks"; or nothing."""
+    if not contents.classes:
+        return []
     splits = [contents.train, *contents.parts.values()]
     out = ["classes" if contents.train.labels.ndim == 2 else "class"]
     out += ["boxes"] if any(s.boxes is not None for s in splits) else []
@@ -88,48 +102,91 @@ def square(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image).transpose(2, 0, 1)
 
 
-def _annotations(name: str, split: Split) -> list[tuple]:
-    arrays = {"labels": split.labels, "boxes": split.boxes, "masks": split.masks}
-    return [
-        (f"{name}.{key}", str(array.dtype), array.shape, [array])
-        for key, array in arrays.items()
-        if array is not None
-    ]
+def _tensors(contents: Contents, pixels: dict[str, Iterable[np.ndarray]], size: int) -> list[tuple]:
+    """What data.safetensors holds: (name, dtype, shape, batches) of each; `pixels` by split."""
+    out = []
+    for name, split in contents.splits.items():
+        arrays = {"labels": split.labels, "boxes": split.boxes, "masks": split.masks}
+        out += [
+            (f"{name}.{key}", str(array.dtype), array.shape, [array])
+            for key, array in arrays.items()
+            if array is not None
+        ]
+        if name in pixels:
+            shape = (len(split.labels), 3, size, size)
+            out.append((f"{name}.images", "uint8", shape, pixels[name]))
+    return out
 
 
-def _pixels(name: str, split: Split, size: int) -> Iterator[np.ndarray]:
-    """The split's images in order, uint8 batches (b, 3, size, size)."""
+def _pixels(name: str, split: Split, size: int, broken: Broken) -> Iterator[np.ndarray]:
+    """The split's images in order, uint8 batches (b, 3, size, size); broken ones are black."""
     if split.images is not None and split.images.shape[-2:] == (size, size):
         yield split.images
         return
+    black = np.zeros((3, size, size), np.uint8)
 
-    def batch(index: range) -> np.ndarray:
+    def batch(index: range) -> list[tuple[int, np.ndarray | UserError]]:
         if split.files is not None:
-            images = (load_image(split.folder / split.files[i]) for i in index)
-        else:
-            images = (Image.fromarray(split.images[i].transpose(1, 2, 0)) for i in index)
-        return np.stack([square(image, size) for image in images])
+            return [(i, _decoded(split, i, size)) for i in index]
+        images = (Image.fromarray(split.images[i].transpose(1, 2, 0)) for i in index)
+        return [(i, square(image, size)) for i, image in zip(index, images)]
 
-    yield from _in_order(batch, len(split.labels), f"pack {name}")
+    for rows in _in_order(batch, len(split.labels), f"pack {name}"):
+        yield np.stack([black if _odd(split, *row, broken) else row[1] for row in rows])
 
 
-def _check(name: str, split: Split) -> list[tuple[str, int]]:
-    """Decode every file of a streamed split; (file, size in bytes) of each, of masks too.
+def _check(name: str, split: Split, broken: Broken) -> list[tuple[str, int]]:
+    """Decode every file of a streamed split; (file, size in bytes) of each whole one, of masks too.
 
     (Masks themselves were decoded when they were found.)
     """
 
-    def batch(index: range) -> list[tuple[str, int]]:
-        rows = []
-        for i in index:
-            path = split.folder / split.files[i]
-            load_image(path)
-            rows.append((split.files[i], path.stat().st_size))
-        return rows
+    def batch(index: range) -> list[tuple[int, int | UserError]]:
+        return [(i, _decoded(split, i)) for i in index]
 
-    sizes = [row for rows in _in_order(batch, len(split.labels), f"check {name}") for row in rows]
+    sizes = [
+        (split.files[i], found)
+        for rows in _in_order(batch, len(split.labels), f"check {name}")
+        for i, found in rows
+        if not _odd(split, i, found, broken)
+    ]
     masks = [mask for mask in split.mask_files or () if mask is not None]
     return sizes + [(mask, (split.folder / mask).stat().st_size) for mask in masks]
+
+
+def _decoded(split: Split, i: int, size: int | None = None) -> np.ndarray | int | UserError:
+    """An image as a square of side `size`, or, without one, the size of its file; or what is wrong."""
+    path = split.folder / split.files[i]
+    try:
+        image = load_image(path)
+        return path.stat().st_size if size is None else square(image, size)
+    except UserError as error:
+        return error
+
+
+def _odd(split: Split, i: int, found: Any, broken: Broken) -> bool:
+    """Whether image i is a broken one, of which `broken` is told then."""
+    if odd := isinstance(found, UserError):
+        broken.add(split.folder / split.files[i], found)
+    return odd
+
+
+def _rewrite(path: Path, contents: Contents, broken: Broken, size: int) -> None:
+    """The packed set at `path` once more, without its broken images."""
+    whole = path.with_suffix(".whole")
+    os.replace(path, whole)
+    kept = {name: broken.whole(split) for name, split in contents.splits.items()}
+    broken.leave_out()
+
+    def rows(file: Any, name: str) -> Iterator[np.ndarray]:
+        images = file.get_slice(f"{name}.images")
+        for at in range(0, len(kept[name]), BATCH):
+            part = kept[name][at : at + BATCH]
+            yield images[at : at + len(part)][part]
+
+    with safe_open(whole, "np") as file:
+        _write(path, _tensors(contents, {name: rows(file, name) for name in kept}, size))
+    whole.unlink()
 
 
 def _in_order(work: Callable[[range], Any], count: int, title: str) -> Iterator[Any]:

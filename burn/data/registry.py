@@ -1,6 +1,6 @@
 """The data sets of the paper: what each is called, counts, and looks like on disk.
 
-Any other name is a user's own set: an ImageFolder, or a VOCdevkit.
+Any other name is a user's own set: an ImageFolder, a VOCdevkit, or images without labels.
 """
 
 from dataclasses import dataclass

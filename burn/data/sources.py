@@ -60,14 +60,14 @@ class Split:
 class Contents:
     """A data set as its source has it: class names in label order, and its splits.
 
-    parts: further splits that one task trains or tests on, by name, such as "train_detection".
+    Without labels there are no classes and no test, and the labels are -1. parts: further splits that one task trains or tests on, by name, such as "train_detection".
     missing: images that are listed and not there, of a set where this is usual (Birdsnap).
     left_out_boxes: those that are none, such as reversed ones.
     """
 
     classes: list[str]
     train: Split
-    test: Split
+    test: Split | None = None
     parts: dict[str, Split] = field(default_factory=dict)
     missing: int = 0
     left_out_boxes: int = 0
@@ -75,7 +75,8 @@ class Contents:
     @property
     def splits(self) -> dict[str, Split]:
         """All splits by name, train and test first."""
-        return {"train": self.train, "test": self.test, **self.parts}
+        test = {} if self.test is None else {"test": self.test}
+        return {"train": self.train, **test, **self.parts}
 
 
 def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) -> Contents:
@@ -90,6 +91,10 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
     if spec.source == "synthetic":
         return _drawn(dataset, spec, key)
     folder = Path(root) / (spec.path or dataset)
+    if spec.source == "images":
+        from burn.data import unlabelled
+
+        return unlabelled.read(folder, dataset, spec)
     known = info(dataset, folder)
     if spec.source == "folder" and not known.multilabel:
         contents = read_folder(folder, dataset, spec.classes)
@@ -159,7 +164,7 @@ def folder_split(folder: Path, names: list[str]) -> Split:
     """All images below folder/<name>, for each class name, in order."""
     files, labels, start = [], [], len(str(folder)) + 1
     for label, name in enumerate(names):
-        images = sorted(_images(folder / name))
+        images = sorted(images_below(folder / name, folder))
         if not images:
             raise UserError(
                 f"{folder / name}: found no image; expected files ending in {', '.join(EXTENSIONS)}"
@@ -169,31 +174,32 @@ def folder_split(folder: Path, names: list[str]) -> Split:
     return Split(np.array(labels, np.int64), folder=folder, files=files)
 
 
-def _images(folder: Path) -> list[str]:
-    """The image files below a class's folder.
+def images_below(folder: Path, classes: Path | None = None) -> list[str]:
+    """The image files below a folder: of a class, if `classes` is the folder of all of them. In no order.
 
-    A link is followed where it leads to files, or to folders apart from the classes: one that leads
-    back would give images the labels of other classes. Raises UserError: no file (a pipe), a link to
-    nothing.
+    A link is followed where it leads to files, or to folders apart from these: one that leads back
+    would give images twice, or with the labels of other classes. Raises UserError where a class has
+    a file that is none (a pipe) or a link to nothing; without classes they are broken files.
     """
-    if os.path.islink(folder) and _within(*map(os.path.realpath, (folder.parent, folder))):
+    if classes and os.path.islink(folder) and _within(*map(os.path.realpath, (classes, folder))):
         raise UserError(f"{folder}: found a link to a folder that holds it; expected a class's own")
     files, waiting, seen = [], [str(folder)], set()
     while waiting:
         with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
+            # Sorted: of two links to one folder the first is followed, here as everywhere.
+            for entry in sorted(entries, key=lambda entry: entry.name):
                 if entry.name.startswith("."):  # macOS leaves ._photo.jpg, which is no image
                     continue
                 if entry.is_dir():
                     if entry.is_symlink():
-                        places = (entry.path, folder.parent, folder)
+                        places = (entry.path, classes or folder, folder)
                         target, split, top = map(os.path.realpath, places)
                         if target in seen or _within(target, split) or _within(top, target):
                             continue
                         seen.add(target)
                     waiting.append(entry.path)
                 elif entry.name.lower().endswith(EXTENSIONS):
-                    if not entry.is_file():
+                    if classes and not entry.is_file():
                         check_regular(entry.path)
                     files.append(entry.path)
     return files

@@ -11,6 +11,8 @@ from burn.experiment.plugins import available, recipe_model
 from burn.experiment.schema import RESERVED, Augment, Method, Params, Student, Train
 from burn.experiment.wording import allowed, fields_at, shown
 
+UNLABELLED = "images"  # the source of sets without labels
+
 
 def check_section(where: str, key: str, model: Any, section: dict) -> Any:
     """Validate one free-form section (a recipe, a task's options) against its file's model."""
@@ -33,10 +35,15 @@ def cross_check(params: Params, where: str) -> None:
     if both:
         raise UserError(f"{where}: methods: found {min(both)!r} in both families; allowed: one")
     for name, spec in params.data.sets.items():
-        if name not in REGISTRY and spec.source != "folder":
+        if name not in REGISTRY and spec.source not in ("folder", UNLABELLED):
             raise UserError(
-                f"{where}: data.sets.{name}.source: found {spec.source!r}; allowed: folder "
-                f"({spec.source} ones are {', '.join(REGISTRY)})"
+                f"{where}: data.sets.{name}.source: found {spec.source!r}; allowed: folder, "
+                f"{UNLABELLED} ({spec.source} ones are {', '.join(REGISTRY)})"
+            )
+        if spec.source == UNLABELLED and spec.classes is not None:
+            raise UserError(
+                f"{where}: data.sets.{name}.classes: found {spec.classes}; allowed: null (source: "
+                f"{UNLABELLED} has none)"
             )
     if params.pretrain_on not in params.data.sets:
         raise UserError(
@@ -60,6 +67,12 @@ def cross_check(params: Params, where: str) -> None:
             raise UserError(
                 f"{where}: {key}.task: found {protocol.task!r}; "
                 f"allowed: {', '.join(params.tasks)} (tasks)"
+            )
+        if params.data.sets[protocol.dataset].source == UNLABELLED:
+            labelled = [n for n, s in params.data.sets.items() if s.source != UNLABELLED]
+            raise UserError(
+                f"{where}: {key}.dataset: found {protocol.dataset!r}, which has no labels (source: "
+                f"{UNLABELLED}); allowed: {', '.join(labelled) or 'none of data.sets'}"
             )
     for name, options in params.tasks.items():
         model = recipe_model("tasks", name, "Options")
@@ -87,6 +100,8 @@ def _check_queue(key: str, queue: int, train: Train, params: Params) -> None:
 def _check_teacher(params: Params, where: str) -> None:
     teacher = params.teacher
     kind = recipe_model("methods", teacher.method, "Method")
+    if kind is not None and teacher.checkpoint is None:
+        _check_labels("teacher.method", teacher.method, kind, params, where)
     if kind is not None and (kind.distils or not kind.trains):
         raise UserError(
             f"{where}: teacher.method: found {teacher.method!r}; "
@@ -96,6 +111,16 @@ def _check_teacher(params: Params, where: str) -> None:
     if recipe.train:
         raise UserError(
             f"{where}: teacher.recipe.train: found {recipe.train}; allowed: none (teacher.train says it)"
+        )
+
+
+def _check_labels(key: str, file: str, kind: Any, params: Params, where: str) -> None:
+    """A method that looks at labels must have some."""
+    if kind.needs_labels and params.data.sets[params.pretrain_on].source == UNLABELLED:
+        out = "" if key == "teacher.method" else ", or null to leave the row out"
+        raise UserError(
+            f"{where}: {key}: found {file!r}, which needs labels, and {params.pretrain_on} "
+            f"(pretrain_on) has none (source: {UNLABELLED}); allowed: a method that needs none{out}"
         )
 
 
@@ -163,6 +188,7 @@ def _check_method(key: str, name: str, method: Method, params: Params, where: st
         )
     recipe = _check_recipe(key, method.file, method.recipe, params.train, params, where)
     kind = recipe_model("methods", method.file, "Method")
+    _check_labels(f"{key}.file", method.file, kind, params, where)
     if kind.distils and name in params.methods.standalone:
         raise UserError(
             f"{where}: {key}.file: found {method.file!r}, which learns from the teacher; "

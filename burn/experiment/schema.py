@@ -64,7 +64,7 @@ class Machine(Strict):
 class DataSet(Strict):
     """Where a data set comes from and how much of it is used."""
 
-    source: Literal["synthetic", "folder", "official"] = "synthetic"
+    source: Literal["synthetic", "folder", "official", "images"] = "synthetic"
     path: str | None = None
     size: Side = 32
     pack: bool = True
@@ -72,6 +72,8 @@ class DataSet(Strict):
     train: AtLeastOne | None = None
     test: AtLeastOne | None = None
     seed: Seed = 0
+    # null: none, or of source images one file in a hundred (burn.data.prepare.may_be_broken)
+    skip_broken: Count | None = None
 
 
 class Data(Strict):

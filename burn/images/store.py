@@ -21,7 +21,7 @@ from burn.places import INDEX, METRICS, TENSORS
 class Split:
     """One split of N images, packed (`images`) or streamed (`files`); the other one is None.
 
-    labels: int64 (N,), or uint8 (N, classes), multi-hot, sources.UNSURE where an image shows a class only
+    labels: int64 (N,), -1 where the set has no labels, or uint8 (N, classes), multi-hot, sources.UNSURE where an image shows a class only
     in objects marked difficult. images: uint8 (N, 3, S, S).
     boxes: float32 (M, 7), rows [image, class, x1, y1, x2, y2, difficult], images rising, corners in
     pixels of the image as the split gives it: the packed square, or the file's whole image.
@@ -45,13 +45,17 @@ class Split:
 class Data:
     """A data set: names of the classes in label order, whether it is a drawn stand-in, its splits.
 
-    size is the side in pixels at which images are kept.
+    Without labels it has no classes, and no split "test". size is the side in pixels at which images are kept.
     """
 
     classes: list[str]
     stand_in: bool
     size: int
     splits: dict[str, Split]
+
+    @property
+    def unlabelled(self) -> bool:
+        return not self.classes
 
     def split(self, name: str, part: str | None = None) -> Split:
         """The split "train" or "test"; for `part` "detection" or "segmentation" the split that the
@@ -88,7 +92,7 @@ def open_data(dir: str | Path) -> Data:
         except (KeyError, TypeError) as error:
             raise UserError(f"{dir}: {name}: {error}; expected what prepare wrote") from None
         _check(splits[name], len(index["classes"]), f"{path}: {name}")
-    if missing := {"train", "test"} - set(splits):
+    if missing := {"train", *(["test"] if index["classes"] else [])} - set(splits):
         raise UserError(f"{path}: found no split {min(missing)}; expected what prepare wrote")
     return Data(index["classes"], metrics["stand_in"], metrics["size"], splits)
 
@@ -100,9 +104,10 @@ def _check(split: Split, classes: int, where: str) -> None:
     if not several and (labels.dtype != torch.int64 or labels.dim() != 1):
         raise UserError(f"{where}: labels: found {labels.dtype} {list(labels.shape)}; expected int64 "
                         f"(N) or uint8 (N, {classes})")  # fmt: skip
-    if not several and count and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        worst = int(labels.min()) if labels.min() < 0 else int(labels.max())
-        raise UserError(f"{where}: labels: found {worst}; expected 0 to {classes - 1}")
+    low, high = (0, classes - 1) if classes else (-1, -1)
+    if not several and count and not low <= int(labels.min()) <= int(labels.max()) <= high:
+        worst = int(labels.min()) if labels.min() < low else int(labels.max())
+        raise UserError(f"{where}: labels: found {worst}; expected {low} to {high}")
     for name, kind, dims in (("images", torch.uint8, 4), ("masks", torch.uint8, 3)):
         tensor = getattr(split, name)
         if tensor is not None and (

@@ -6,6 +6,7 @@ from burn.training.method import Step
 
 
 class Method(Base):
+    needs_labels = True
     views = 0  # random crop and flip: the recipe of supervised ImageNet training
     student_passes = 1
     temperature = 1.0

@@ -110,6 +110,7 @@ def budget(settings: dict[str, Any], frame: pd.DataFrame) -> list[str]:
     if images:
         where = settings["pretrain_on"]
         where += ", a stand-in," if trained.pretrain_stand_in.any() else ""
+        where += ", unlabelled," if trained.pretrain_unlabelled.any() else ""
         out.append(f"Pretrained on {listed(images)} images of {where}{steps(trained)}.")
     if reduced(trained):
         out.append(

@@ -86,6 +86,7 @@ def collect(settings: dict[str, Any], results: Path) -> pd.DataFrame:
             shared = facts | {"stage": name, "last": last, "measures": _measures(stage, scores)}
             shared |= {known: stage.get(key, math.nan) for key, known in TRAINING.items()}
             shared["pretrain_stand_in"] = bool(stage.get("stand_in"))
+            shared["pretrain_unlabelled"] = bool(stage.get("unlabelled"))
             shared["collapsed"] = bool(stage.get("collapsed"))
             shared["labelled"] = stage.get("notes", {}).get("labelled", math.nan)
             shared["collapse"] = tuple(stage.get("collapse", ()))

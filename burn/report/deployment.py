@@ -31,7 +31,7 @@ COMPARED = ("difference", "apart", "agreement")
 CAPTION = (
     "The networks as they are exported. File: bytes of network.safetensors (read by torch), or of the "
     "graph for OpenVINO with its weights, or of network.onnx, whose weights stand as floats for a tool-chain "
-    "to pack{of_c}. Compared with the trained network on {images} test images of "
+    "to pack{of_c}. Compared with the trained network on {images} images of "
     "{dataset}: the largest difference of a feature, in percent of the largest feature; images apart by "
     "more than 0.1 % of it (sums that round differently give an activation another sign, and all that "
     "follows is another); agreement of a k-NN vote. Largest difference and mean shares over seeds."

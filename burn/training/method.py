@@ -51,7 +51,7 @@ class Context:
 
     network: nn.Module  # the student, maps (N, 3, H, W) to (N, network.dim)
     teacher: FrozenTeacher | None  # distilled methods only
-    classes: int  # of the labels
+    classes: int  # of the labels; 0: there are none
     total_steps: int  # loss evaluations over the whole stage
 
 
@@ -78,6 +78,7 @@ class Method:
     views = 2  # augmented views per image: 2, 1, or 0 for a random crop and flip alone
     # How often `step` puts each image of its batch through the student (small views are not counted).
     student_passes = 2
+    needs_labels = False  # True: cannot be trained on a set of source `images`
     trains = True  # False: 0 epochs, in every stage
     calibrates = False  # True: with 0 epochs its batch norms still see some batches, in every stage
     temperature = 0.2  # of the softmax in which collapse is measured
@@ -114,7 +115,8 @@ class Method:
         Args:
             views: `self.views` augmented batches (N, 3, S, S), one if `views` is 0 or 1; then the
                 `small_views`.
-            labels: (N,) class indices; only supervised methods may look.
+            labels: (N,) class indices, -1 where there are none; only methods that say
+                `needs_labels` may look.
             step: loss evaluations so far, of `context.total_steps`.
         """
         raise NotImplementedError

@@ -1,0 +1,84 @@
+"""Images without labels: any tree of files, or a list of files. To pretrain on, and for nothing else."""
+
+import codecs
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from burn.data.sources import EXTENSIONS, Contents, Split, images_below
+from burn.errors import UserError
+from burn.experiment.schema import DataSet
+
+TESTING = ("test", "val")  # beside train/: images of an ImageFolder to be examined on
+
+
+def read(folder: Path, dataset: str, spec: DataSet) -> Contents:
+    """The images below `folder`, or, where it is a file, those that it lists; no classes, no test.
+
+    Sorted by path, so the order does not depend on the disk, nor on that of the lines. Of an
+    ImageFolder, only train/ is read: networks may be examined on the rest. `train: n` cuts a random
+    subset, drawn by `seed`, of which a smaller one is a part. Raises UserError: no image.
+    """
+    if folder.is_file():
+        folder, files = folder.parent, listed(folder)
+    elif not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such folder or file; expected a folder of images, or a text file with a "
+            f"path in each line (data.sets.{dataset}.path)"
+        )
+    else:
+        folder = _training(folder)
+        start = len(str(folder)) + 1
+        files = sorted(file[start:] for file in images_below(folder))
+        if not files:
+            raise UserError(
+                f"{folder}: found no image; expected files ending in {', '.join(EXTENSIONS)}, here "
+                "or in folders below"
+            )
+    split = Split(np.full(len(files), -1), folder=folder, files=files)
+    if spec.train is not None and spec.train < len(files):
+        import torch
+
+        rng = torch.Generator().manual_seed(spec.seed)
+        split = split.select(
+            torch.randperm(len(files), generator=rng)[: spec.train].sort()[0].numpy()
+        )
+    return Contents([], split)
+
+
+def _training(folder: Path) -> Path:
+    """`folder`, or train/ in it where images to test on stand beside."""
+    beside = [name for name in TESTING if (folder / name).is_dir()]
+    if not beside or not (folder / "train").is_dir():
+        return folder
+    print(f"{folder}: {beside[0]}/ stands beside train/: only train/ is read", file=sys.stderr)
+    return folder / "train"
+
+
+def listed(path: Path) -> list[str]:
+    """The paths that the lines of a text file name, relative to its folder or absolute; sorted, each
+    once.
+
+    Blank lines, blanks around a name and a byte order mark count for nothing; names of files need
+    not be UTF-8. Raises UserError: no text, no line.
+    """
+    expected = "expected a text file with the path of an image in each line"
+    content = path.read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell writes
+    try:
+        text = (
+            content.decode("utf-16") if wide else os.fsdecode(content.removeprefix(codecs.BOM_UTF8))
+        )
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: {error}; {expected}") from None
+    if "\0" in text:
+        raise UserError(f"{path}: found no text; {expected}")
+    lines = [str(Path(line.strip())) for line in text.split("\n") if line.strip()]
+    if not lines:
+        raise UserError(f"{path}: found no line; {expected}")
+    files = sorted(set(lines))
+    if twice := len(lines) - len(files):
+        print(f"{path}: {twice} lines name a file again: it is read once", file=sys.stderr)
+    return files
