@@ -244,6 +244,9 @@ def test_what_is_refused(tmp_path):
     data.split("test").masks[:] = 255
     with pytest.raises(UserError, match="no mask in the test split"):
         told(examine(dense.network(), data, options(iterations=1), 0, CPU))
+    data.split("test").masks[1:, 5:9] = 2
+    with pytest.raises(UserError, match="found 2 alone in the masks of the test split as packed"):
+        told(examine(dense.network(), data, options(iterations=1), 0, CPU))
     data.split("train").masks = None
     with pytest.raises(UserError, match="train split has no masks"):
         told(examine(dense.network(), data, options(), 0, CPU))

@@ -42,7 +42,7 @@ def test_streamed_voc_has_boxes_in_the_pixels_of_its_files(tmp_path):
     assert train.mask_files == [base / "SegmentationClass/01.png", None]
     assert train.images is None and train.masks is None and (train.labels == 1).sum() == 4
     before = json.loads((out / "metrics.json").read_text())["files_sha256"]
-    Image.new("L", (80, 40), 3).save(base / "SegmentationClass/01.png")
+    mask(3).save(base / "SegmentationClass/01.png")
     again = run(tmp_path, "voc07", source="official", pack=False)
     assert json.loads((again / "metrics.json").read_text())["files_sha256"] != before
 

@@ -57,6 +57,8 @@ def examine(network, data, options, seed, device, workers=0) -> Scores:
     from burn.evaluation import finetune
 
     train, test = finetune.parts(data, PART, "masks|mask_files", "segmentation")
+    check(train, "train")
+    check(test, "test")
     torch.manual_seed(seed)
     body = finetune.trainable(network)
     model = build(body, len(data.classes), options).to(device)
@@ -113,6 +115,27 @@ def labelled(split) -> list[int]:
     if split.masks is not None:
         return (split.masks.flatten(1).amin(1) != IGNORE).nonzero()[:, 0].tolist()
     return [i for i, file in enumerate(split.mask_files) if file is not None]
+
+
+def check(split, name: str) -> None:
+    """Raises UserError unless the masks tell two classes apart: of one, any network is right.
+
+    Of a packed set: its squares may have lost some. Masks that stay files prepare has looked at.
+    """
+    rows, found = labelled(split), set()
+    for row in rows if split.masks is not None else ():
+        found |= set(split.masks[row].unique().tolist()) - {IGNORE}
+        if len(found) > 1:
+            return
+    if not rows:
+        raise UserError(
+            f"protocols: segmentation: found no mask in the {name} split; allowed: some"
+        )
+    if found:
+        raise UserError(
+            f"protocols: segmentation: found {found.pop()} alone in the masks of the {name} split as "
+            "packed; allowed: two numbers or more, 0 for the background and 1, 2, ... for classes"
+        )
 
 
 def mask(split, row: int, classes: int):
@@ -180,8 +203,6 @@ def confusion(model, split, classes: int, options: Options, device, workers: int
     from burn.networks.arithmetic import autocast
 
     rows = labelled(split)
-    if not rows:
-        raise UserError("protocols: segmentation: found no mask in the test split; allowed: some")
     batch = options.batch if split.images is not None else 1
     counts = torch.zeros(classes + 1, classes + 1, dtype=torch.int64)
     with torch.inference_mode(), autocast(device, options.precision):

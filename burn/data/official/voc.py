@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from burn.data.official.vocfiles import IGNORE, Masks, image_size, objects, wrong
+from burn.data.official.vocfiles import image_size, objects, wrong
 from burn.data.official.vockit import Id, Kit, Part, fetch
+from burn.data.official.vocmasks import IGNORE, Masks
 from burn.data.sources import Contents, Split
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
@@ -39,7 +40,7 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> C
               for part in parts.values() if part.boxes for i in part.ids}  # fmt: skip
     left_out = _leave_out(kit, parts, marked, sizes)
     masks = Masks(kit, sizes, spec.size if spec.pack else None)
-    masks.read(i for part in parts.values() if part.masks for i in part.ids)
+    masks.read(parts)
     names = _names(kit, marked, masks)
     if spec.classes not in (None, len(names)):
         raise UserError(
@@ -94,9 +95,10 @@ def _names(kit: Kit, marked: dict[Id, list], masks: Masks) -> list[str]:
             raise UserError(
                 f"{kit.annotation(i)}: found class {odd[0]!r}; expected one of PASCAL's twenty"
             )
-    last = max((int(p[-1]) for p in masks.present.values() if len(p)), default=0)
+    present = {i: masks.classes(i) for i in masks.numbers}
+    last = max((int(p[-1]) for p in present.values() if len(p)), default=0)
     if kit.official and last > len(names):
-        i = next(i for i, p in masks.present.items() if len(p) and p[-1] == last)
+        i = next(i for i, p in present.items() if len(p) and p[-1] == last)
         raise UserError(
             f"{kit.folder / masks.files[i]}: found {last}; expected 0 to {len(names)}, or {IGNORE}"
         )
@@ -114,8 +116,8 @@ def _labels(part: Part, marked: dict[Id, list], masks: Masks, names: list[str]) 
         if part.boxes:
             labels[row, [label[name] for name, difficult, _ in marked[i] if difficult]] = UNSURE
             seen = [label[name] for name, difficult, _ in marked[i] if not difficult]
-        elif i in masks.present:
-            seen = masks.present[i] - 1
+        elif i in masks.numbers:
+            seen = masks.classes(i) - 1
         else:
             year, name = i
             raise masks.kit.missing(masks.kit.folder / year / "SegmentationClass" / f"{name}.png")

@@ -1,4 +1,4 @@
-"""The files of a VOCdevkit: images' sizes, annotations, masks."""
+"""The files of a VOCdevkit: images' sizes, annotations."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -6,11 +6,9 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from burn.data.official.vockit import Id, Kit
 from burn.errors import UserError
-from burn.images.decode import check_regular, fitted, load_image
+from burn.images.decode import check_regular, load_image
 
-IGNORE = 255
 Object = tuple[str, bool, tuple[float, float, float, float]]
 
 
@@ -80,44 +78,3 @@ def wrong(box: tuple[float, ...], size: tuple[int, int]) -> str | None:
     if min(x2, size[0]) - max(x1, 0) < 1 or min(y2, size[1]) - max(y1, 0) < 1:
         return "outside the image"
     return None
-
-
-class Masks:
-    """Masks, read once: which numbers are in each, and, for a packed set, the square of it.
-
-    size: its side in pixels; None: masks stay in their files.
-    """
-
-    def __init__(self, kit: Kit, sizes: dict[Id, tuple[int, int]], size: int | None):
-        self.kit, self.sizes, self.size = kit, sizes, size
-        self.files: dict[Id, str] = {}
-        self.present: dict[Id, np.ndarray] = {}  # the numbers, without 0 and 255
-        self.squares: dict[Id, np.ndarray] = {}
-
-    def read(self, ids) -> None:
-        for i in ids:
-            if i not in self.files and (file := self.kit.mask(i)):
-                self.files[i] = file
-                self._read(i, self.kit.folder / file)
-
-    def _read(self, i: Id, path: Path) -> None:
-        image = load_image(path, None)
-        if image.mode not in ("P", "L") or image.size != self.sizes[i]:
-            raise UserError(
-                f"{path}: found {image.width} x {image.height} pixels of mode {image.mode}; "
-                "expected {} x {} of mode P or L, a class's number each".format(*self.sizes[i])
-            )
-        counts = np.bincount(np.asarray(image).ravel(), minlength=256)
-        self.present[i] = np.nonzero(counts[1:IGNORE])[0] + 1
-        if self.size is not None:
-            wide, high, left, top = fitted(*image.size, self.size)
-            image = image.resize((wide, high), 0)  # nearest; numbers have no mean
-            box = (left, top, left + self.size, top + self.size)
-            self.squares[i] = np.asarray(image.crop(box))
-
-    def of(self, ids: list[Id]) -> tuple[np.ndarray | None, list[str | None] | None]:
-        """Packed masks uint8 (N, S, S), 255 where an image has none; or their files."""
-        if self.size is None:
-            return None, [self.files.get(i) for i in ids]
-        empty = np.full((self.size, self.size), IGNORE, np.uint8)
-        return np.stack([self.squares.get(i, empty) for i in ids]), None
