@@ -72,3 +72,71 @@ def test_splits_without_masks_need_none(tmp_path):
     """Boxes may have masks in one split only."""
     devkit(tmp_path, THREE, m01=two(1))
     assert open_data(run(tmp_path, "x", source="folder")).split("test").masks.unique() == 255
+
+
+def blurred(tmp_path) -> Image.Image:
+    """A mask that was a JPEG file once: its edges have numbers of their own."""
+    small = np.zeros((40, 80), np.uint8)
+    small[10:30, 30:50] = 200
+    Image.fromarray(small).save(tmp_path / "mask.jpg")
+    return Image.open(tmp_path / "mask.jpg").convert("L")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("03.jpg", {}, "JPEG"),
+        ("03.png", {"format": "JPEG"}, "JPEG"),  # the ending says nothing
+        ("03.jp2", {}, "JPEG2000"),
+        ("03.gif", {}, "GIF"),  # whose writers renumber the colours
+        ("03.tif", {"compression": "jpeg"}, "jpeg"),
+    ],
+)
+@pytest.mark.parametrize("pack", [True, False])
+def test_masks_in_a_lossy_format_are_refused(tmp_path, name, options, said, pack):
+    folder = devkit(tmp_path, m01=two(2), m02=two(1), m03=two(200))
+    (folder / "03.png").unlink()
+    two(200).save(folder / name, **options)
+    assert refused(tmp_path, dataset="x", source="folder", pack=pack) == (
+        f"{folder / name}: found a mask in {said}, which does not keep its numbers; expected PNG, "
+        "written from the masks as they were drawn"
+    )
+
+
+@pytest.mark.parametrize(("name", "options"), [("03.tif", {"compression": "tiff_lzw"}), ("03.bmp", {}),
+                                               ("03.pgm", {})])  # fmt: skip
+def test_masks_in_other_lossless_formats_are_read(tmp_path, name, options):
+    folder = devkit(tmp_path, m01=two(2), m02=two(1), m03=two(2))
+    (folder / "03.png").unlink()
+    two(2).save(folder / name, **options)
+    data = open_data(run(tmp_path, "x", source="folder", size=40))
+    assert (data.split("test").masks == 2).sum() == 400
+
+
+def test_numbers_that_can_hardly_be_classes_are_told(tmp_path, capsys):
+    folder = devkit(tmp_path, m01=blurred(tmp_path), m02=two(200), m03=two(200))
+    data = open_data(run(tmp_path, "x", source="folder"))
+    present = set(np.unique(np.asarray(Image.open(folder / "01.png")))) | {200}
+    rare = sorted(present - {0, 200, 255})
+    rare = [n for n in rare if (np.asarray(Image.open(folder / "01.png")) == n).sum() < 9.6]
+    assert len(data.classes) == max(present) and len(rare) > 3
+    assert capsys.readouterr().err.splitlines() == [
+        f"{folder}: found number {max(present)}: so many classes are counted, of which "
+        f"{len(present) - 1} occur",
+        f"{folder}: numbers on fewer than one pixel in 1000: {len(rare)} of {len(present) - 1}, the "
+        f"first {rare[0]}; are they classes, or edges that a lossy format or resizing has blurred?",
+    ]
+
+
+def test_more_numbers_than_names_are_told(tmp_path, capsys):
+    folder = devkit(tmp_path, THREE, m01=two(5), m03=two(3))
+    assert len(open_data(run(tmp_path, "x", source="folder")).classes) == 5
+    assert capsys.readouterr().err == (
+        f"{folder}: found number 5, where annotations name 3 classes: class4 to class5 added\n"
+    )
+
+
+def test_masks_as_they_should_be_are_not_spoken_of(tmp_path, capsys):
+    devkit(tmp_path, THREE, m01=two(1), m03=two(3))
+    run(tmp_path, "x", source="folder")
+    assert capsys.readouterr().err == ""

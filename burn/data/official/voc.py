@@ -42,6 +42,8 @@ def read(folder: Path, dataset: str, spec: DataSet, download: bool = False) -> C
     masks = Masks(kit, sizes, spec.size if spec.pack else None)
     masks.read(parts)
     names = _names(kit, marked, masks)
+    if not kit.official:
+        masks.doubt(len({name for marks in marked.values() for name, _, _ in marks}))
     if spec.classes not in (None, len(names)):
         raise UserError(
             f"data.sets.{dataset}.classes: found {spec.classes}; allowed: null, or the "

@@ -1,5 +1,7 @@
 """The masks of a VOCdevkit: 0 is the background, 1, 2, ... are classes, 255 is ignored."""
 
+import sys
+
 import numpy as np
 
 from burn.data.official.vockit import Id, Kit, Part
@@ -7,6 +9,8 @@ from burn.errors import UserError
 from burn.images.decode import fitted, load_image
 
 IGNORE = 255
+LOSSY = ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF", "GIF")  # or may be; GIF renumbers
+RARE = 1000  # a class on fewer than one pixel in so many is told
 
 
 class Masks:
@@ -20,6 +24,7 @@ class Masks:
         self.files: dict[Id, str] = {}
         self.numbers: dict[Id, np.ndarray] = {}  # those in it, rising
         self.squares: dict[Id, np.ndarray] = {}
+        self.pixels = np.zeros(256, np.int64)  # of each number
 
     def read(self, parts: dict[str, Part]) -> None:
         """The masks of all splits. Raises UserError where one split has nothing to tell apart."""
@@ -38,12 +43,19 @@ class Masks:
     def _read(self, i: Id) -> None:
         path = self.kit.folder / self.files[i]
         image = load_image(path, None)
+        packing = str(image.info.get("compression", "")) if image.format == "TIFF" else ""
+        if image.format in LOSSY or packing.endswith(("jpeg", "webp")):
+            raise UserError(
+                f"{path}: found a mask in {packing or image.format}, which does not keep its numbers; "
+                "expected PNG, written from the masks as they were drawn"
+            )
         if image.mode not in ("P", "L") or image.size != self.sizes[i]:
             raise UserError(
                 f"{path}: found {image.width} x {image.height} pixels of mode {image.mode}; "
                 "expected {} x {} of mode P or L, a class's number each".format(*self.sizes[i])
             )
-        self.numbers[i] = np.nonzero(np.bincount(np.asarray(image).ravel()))[0]
+        counts = np.bincount(np.asarray(image).ravel(), minlength=256)
+        self.numbers[i], self.pixels = np.nonzero(counts)[0], self.pixels + counts
         if self.size is not None:
             wide, high, left, top = fitted(*image.size, self.size)
             image = image.resize((wide, high), 0)  # nearest; numbers have no mean
@@ -64,6 +76,29 @@ class Masks:
             f"{found}; expected two numbers or more, 0 for the background and 1, 2, ... for "
             f"classes{hint}"
         )
+
+    def doubt(self, named: int) -> None:
+        """Says what can hardly be meant: far more numbers than names, and numbers on next to nothing.
+
+        named: how many classes have a name, 0 where nothing names any.
+        """
+        if not self.files:
+            return
+        folder, pixels = (self.kit.folder / next(iter(self.files.values()))).parent, self.pixels
+        labels = np.nonzero(pixels[1:IGNORE])[0] + 1
+        last = int(labels.max(initial=0))
+        if named and last > named:
+            added = f"class{named + 1}" + (f" to class{last}" if last > named + 1 else "")
+            print(f"{folder}: found number {last}, where annotations name {named} classes: {added} "
+                  "added", file=sys.stderr)  # fmt: skip
+        elif last > max(named, len(labels)):
+            print(f"{folder}: found number {last}: so many classes are counted, of which {len(labels)} "
+                  "occur", file=sys.stderr)  # fmt: skip
+        rare = labels[pixels[labels] * RARE < pixels[:IGNORE].sum()]
+        if len(rare):
+            print(f"{folder}: numbers on fewer than one pixel in {RARE}: {len(rare)} of {len(labels)}, "
+                  f"the first {rare[0]}; are they classes, or edges that a lossy format or resizing has "
+                  "blurred?", file=sys.stderr)  # fmt: skip
 
     def of(self, ids: list[Id]) -> tuple[np.ndarray | None, list[str | None] | None]:
         """Packed masks uint8 (N, S, S), 255 where an image has none; or their files."""
