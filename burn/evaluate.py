@@ -1,5 +1,6 @@
 """A protocol (a task on a data set) and the examination of one method's networks by it."""
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,11 @@ def evaluate(protocol: Path, networks: Path, seed: int, out: Path, machine: Mach
                 raise UserError(
                     f"burn/tasks/{entry['task']}.py: examine: found a {type(scores).__name__}; "
                     "expected burn.evaluation.scores.Scores"
+                )
+            if odd := [k for k, v in scores.values.items() if not math.isfinite(v)]:
+                raise UserError(
+                    f"{networks} {stage}: protocol {entry['protocol']}: found {scores.values[odd[0]]} "
+                    f"for {odd[0]}; expected a number"
                 )
             if scores.correct is not None:
                 arrays[stage] = np.packbits(scores.correct)

@@ -273,6 +273,10 @@ def test_what_is_refused():
         told(examine(dense.network(), data, options(batch=7), 0, CPU))
     with pytest.raises(UserError, match="detection.lr: found a loss of nan"):
         told(examine(dense.network(), data, options(lr=1e30), 0, CPU))
+    for name in ("test", "train"):
+        data.split(name).boxes[:, 6] = 1  # all of them difficult
+        with pytest.raises(UserError, match=f"no object in the {name} split"):
+            told(examine(dense.network(), data, options(), 0, CPU))
     data.split("test").boxes = None
     with pytest.raises(UserError, match="test split has no boxes"):
         told(examine(dense.network(), data, options(), 0, CPU))

@@ -110,6 +110,16 @@ def test_the_last_stage_alone_or_all(ground, stages):
         assert kept["binary.rows"].tolist() == [4, 3]
 
 
+def test_a_score_that_is_no_number_is_refused(ground):
+    protocol = ground / "linear-imagenet"
+    rewrite(protocol, CODE, options={"weight": float("nan")}, stages="last")
+    with pytest.raises(
+        UserError, match="protocol linear-imagenet: found nan for top1; expected a number"
+    ):
+        evaluate(protocol, ground / "networks", 4, ground / "odd", Machine())
+    assert not (ground / "odd").exists()
+
+
 def test_a_protocol_has_the_tasks_options_and_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(graphs.ROOT)
     protocols = {

@@ -161,13 +161,28 @@ def test_a_class_with_fewer_images_gives_what_it_has_and_is_told():
     assert run(gaussian_data(40, 80, 80))["notes"]["short"] == {}
 
 
-def test_a_class_without_images_is_left_out():
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_nothing_positive_is_one_line(name):
+    data = multilabel(gaussian_data(40, 60, 20))
+    data.split(name).labels[:] = 255
+    message = (
+        f"protocols: fewshot: found no image of any class in the {name} split .*; allowed: some$"
+    )
+    with pytest.raises(UserError, match=message):
+        run(data)
+
+
+def test_a_class_without_images_is_left_out(capsys):
     data = gaussian_data(30, 80, 80)
     for split, gone in (("train", 0), ("test", 1)):
         split = data.split(split)
         kept = split.labels != gone
         split.images, split.labels = split.images[kept], split.labels[kept]
     assert 30 < run(data)["map"] <= 100
+    assert capsys.readouterr().err == (
+        "fewshot: no image in the train split, scored as by chance: class0\n"
+        "fewshot: no image in the test split, left out of the mean: class1\n"
+    )
     train = data.split("train")
     train.labels = torch.full_like(train.labels, 3)
     with pytest.raises(UserError, match="training images of one class"):

@@ -178,6 +178,17 @@ def test_birdsnap_needs_images_of_a_species_to_train_on_alone(tmp_path):
     assert "found no 'Ovenbird' image" in refused(tmp_path, dataset="birdsnap", source="official")
 
 
+def test_birdsnap_needs_an_image_to_test_on(tmp_path):
+    birdsnap(tmp_path / "birdsnap")
+    images = tmp_path / "birdsnap/download/images"
+    for name in ("Ovenbird/3.jpg", "Acadian_Flycatcher/2.jpg"):
+        (images / name).unlink()
+    message = refused(tmp_path, dataset="birdsnap", source="official")
+    assert message.startswith(
+        f"{tmp_path / 'birdsnap'}: found no image for test; expected images.txt"
+    )
+
+
 def test_birdsnap_goes_without_images_whose_links_are_dead(tmp_path, capsys):
     birdsnap(tmp_path / "birdsnap")
     (tmp_path / "birdsnap/download/images/Ovenbird/5.jpg").unlink()

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from told import told
 
 import burn.evaluation.features
+from burn.errors import UserError
 from burn.evaluation.features import knn
 from burn.evaluation.pictures import spaced
 from burn.report.examples import decode
@@ -145,6 +146,33 @@ def test_several_classes_in_an_image_are_logistic_regressions(monkeypatch):
     models = OneVsRestClassifier(LogisticRegression(max_iter=2000)).fit(scale.transform(x), labels)
     best = 100 * average_precision_score(truth, models.decision_function(scale.transform(query)))
     assert found["map"] == pytest.approx(best, abs=2) and best > 60
+
+
+def test_a_class_without_a_positive_is_left_out_and_told(capsys):
+    data = several(gaussian_data(40, 200, 80))
+    data.split("test").labels[:, 3] = 255  # difficult objects alone
+    data.split("test").labels[:, 5] = 0
+    data.split("train").labels[:, 1] = 0
+    found = run(data, epochs=3)
+    each = found["notes"]["average_precision"]
+    assert list(each) == [f"class{c}" for c in range(CLASSES) if c not in (3, 5)]
+    assert found["map"] == pytest.approx(sum(each.values()) / len(each), abs=1e-3)
+    assert capsys.readouterr().err == (
+        "linear: no image in the train split, scored as by chance: class1\n"
+        "linear: no image in the test split, left out of the mean: class3, class5\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+@pytest.mark.parametrize("value", [0, 255])
+def test_nothing_positive_is_one_line(name, value):
+    data = several(gaussian_data(40, 60, 20))
+    data.split(name).labels[:] = value
+    message = (
+        f"protocols: linear: found no image of any class in the {name} split .*; allowed: some$"
+    )
+    with pytest.raises(UserError, match=message):
+        run(data)
 
 
 def test_the_released_recipe_is_the_default():

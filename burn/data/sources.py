@@ -106,6 +106,10 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
         raise UserError(f"{key}.classes: found {spec.classes}; allowed: up to {len(names)}")
     if len(names) < 2 and not known.multilabel:
         raise UserError(f"{folder}: found {len(names)} class; expected at least two")
+    if empty := [name for name, split in contents.splits.items() if not len(split.labels)]:
+        raise UserError(
+            f"{folder}: found no image for {empty[0]}; {known.expected(dataset, spec.source)}"
+        )
     limits = {"train": spec.train, "test": spec.test}
     cut = {}
     for name, split in contents.splits.items():

@@ -11,10 +11,13 @@ method's file it must import torch late.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from burn.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -98,6 +101,31 @@ def knn(bank: Tensor, labels: Tensor, query: Tensor, ks: Collection[int],
             vote = torch.zeros(len(part), classes, device=bank.device)
             found.append(vote.scatter_add_(1, labels[rows[:, :k]], weight[:, :k]).argmax(1))
     return {k: torch.cat(found) for k, found in votes.items()}
+
+
+def check_positives(
+    train: np.ndarray, test: np.ndarray, classes: list[str], task: str
+) -> list[str]:
+    """The classes without a positive to test on, which no mean of average precisions has; told.
+
+    train, test: labels (N, C), 1 where an image shows a class. Raises UserError where no class has a
+    positive in one of them.
+    """
+    lacking = {}
+    for name, labels in (("train", train), ("test", test)):
+        there = np.asarray(labels == 1).any(0)
+        if not there.any():
+            raise UserError(
+                f"protocols: {task}: found no image of any class in the {name} split (objects marked "
+                "difficult count for none); allowed: some"
+            )
+        lacking[name] = [c for c, known in zip(classes, there) if not known]
+    for name, what in (("train", "scored as by chance"), ("test", "left out of the mean")):
+        if few := lacking[name]:
+            more = f" and {len(few) - 3} more" if len(few) > 3 else ""
+            print(f"{task}: no image in the {name} split, {what}: {', '.join(few[:3])}{more}",
+                  file=sys.stderr)  # fmt: skip
+    return lacking["test"]
 
 
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:

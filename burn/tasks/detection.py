@@ -23,6 +23,10 @@ from burn.experiment.schema import AtLeastOne, Count, Positive, Unit
 
 PART, NEEDS = "detection", "boxes"
 Sides = Annotated[list[AtLeastOne], Field(min_length=1)]
+NOTHING = (
+    "protocols: detection: found no object in the {} split (those marked difficult count for none); "
+    "allowed: some"
+)
 EXAMPLES, SHOWN = 4, 10  # images kept for the report, detections on each
 
 
@@ -66,6 +70,9 @@ def examine(network, data, options, seed, device, workers=0) -> Scores:
     from burn.evaluation import finetune
 
     train, test = finetune.parts(data, PART, "boxes", "detection")
+    for name, split in (("train", train), ("test", test)):
+        if not any(map(len, objects(split))):
+            raise UserError(NOTHING.format(name))
     torch.manual_seed(seed)
     body = finetune.trainable(network)
     model = build(body, len(data.classes), options).to(device)
@@ -164,7 +171,7 @@ def coco(split, detections: list[dict], classes: list[str]) -> Scores:
 
     truth, answer = as_coco(split, detections, classes)
     if all(a["iscrowd"] for a in truth["annotations"]):
-        raise UserError("protocols: detection: found no object in the test split; allowed: some")
+        raise UserError(NOTHING.format("test"))
     truth = COCO(truth)
     scoring = COCOeval_faster(truth, truth.loadRes(answer), "bbox", print_function=lambda *_: None)
     scoring.run()

@@ -47,11 +47,15 @@ def examine(network, data, options, seed, device, workers=0) -> Scores:
     from sklearn.exceptions import ConvergenceWarning
     from tqdm import tqdm
 
-    from burn.evaluation.features import average_precision, features, part
+    from burn.evaluation.features import average_precision, check_positives, features, part
 
     size = options.size or data.size
     train, test = data.split("train"), data.split("test")
     has, truth = (hot(s.labels, len(data.classes)) for s in (train, test))
+    check_positives(has, truth, data.classes, "fewshot")
+    there = (has == 1).any(0)
+    if there.sum() < 2:
+        raise UserError("task fewshot: found training images of one class; expected two classes")
     # A large set is not needed whole: only what the largest k draws.
     needed = [np.concatenate([rows for rows, _ in problems(has, max(options.k), [seed, s])])
               for s in range(options.samples)]  # fmt: skip
@@ -60,9 +64,6 @@ def examine(network, data, options, seed, device, workers=0) -> Scores:
         torch.nn.functional.normalize(features(network, s, size, device, workers))
         .cpu().double().numpy() for s in (part(train, torch.from_numpy(needed)), test)
     )  # fmt: skip
-    there = (has == 1).any(0)
-    if there.sum() < 2:
-        raise UserError("task fewshot: found training images of one class; expected two classes")
     precision = np.empty((len(options.k), options.samples))
     costs, jobs = [], [(i, s) for i in range(len(options.k)) for s in range(options.samples)]
     for i, s in tqdm(jobs, desc="few-shot", unit="drawing", disable=None, leave=False):

@@ -35,15 +35,18 @@ def examine(network, data, options, seed, device, workers=0) -> Scores:
     `correct`: for each test image, whether the classifier's first guess is right; `arrays`: some test
     images and their nearest training images (see `neighbours`).
 
-    With multi-hot labels: the mean average precision (`map`), and that of each class in `notes`.
+    With multi-hot labels: the mean average precision (`map`), and that of each class in `notes`; of
+    those that have a positive to test on. Raises UserError if none has.
 
     Args:
         network: frozen, (N, 3, S, S) -> (N, D). data: burn.images.store.Data.
     """
-    from burn.evaluation.features import features, knn
+    from burn.evaluation.features import check_positives, features, knn
 
     size = options.size or data.size
     train, test = data.split("train"), data.split("test")
+    if train.labels.dim() == 2:
+        check_positives(train.labels, test.labels, data.classes, "linear")
     plain = features(network, train, size, device, workers)
     query = features(network, test, size, device, workers)
     labels, truth = train.labels.to(device), test.labels.to(device)
