@@ -134,7 +134,7 @@ def test_no_image_says_where_and_what(tmp_path):
     (tmp_path / "mine/deep/er").mkdir(parents=True)
     (tmp_path / "mine/notes.txt").write_text("none")
     said = refused(tmp_path, dataset="mine", source="images")
-    assert said.startswith(f"{tmp_path / 'mine'}: found no image; expected files ending in .jpg, ")
+    assert said.startswith(f"{tmp_path / 'mine'}: found 1 files, none of them an image; expected ")
     said = refused(tmp_path, dataset="yours", source="images")
     assert said.startswith(
         f"{tmp_path / 'yours'}: no such folder or file; expected a folder of images"

@@ -75,6 +75,8 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
             work.metrics["broken_images"] = len(broken.files)
         if contents.missing:
             work.metrics["missing_images"] = contents.missing
+        if contents.others and contents.others.count:
+            work.metrics["left_out_files"] = contents.others.count
         if contents.left_out_boxes:
             work.metrics["left_out_boxes"] = contents.left_out_boxes
         if not spec.pack:

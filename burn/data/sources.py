@@ -7,18 +7,16 @@ the owners of a data set ship. torch is imported only to cut a subset or downloa
 
 import importlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from burn.data import synthetic
+from burn.data.files import WANTED, Others, images_below, loose, subfolders
 from burn.data.registry import REGISTRY, info
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
-from burn.images.decode import check_regular
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
 @dataclass
@@ -62,7 +60,7 @@ class Contents:
 
     Without labels there are no classes and no test, and the labels are -1. parts: further splits that one task trains or tests on, by name, such as "train_detection".
     missing: images that are listed and not there, of a set where this is usual (Birdsnap).
-    left_out_boxes: those that are none, such as reversed ones.
+    left_out_boxes: those that are none, such as reversed ones. others: files that are no images.
     """
 
     classes: list[str]
@@ -71,6 +69,7 @@ class Contents:
     parts: dict[str, Split] = field(default_factory=dict)
     missing: int = 0
     left_out_boxes: int = 0
+    others: Others | None = None
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -94,7 +93,9 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
     if spec.source == "images":
         from burn.data import unlabelled
 
-        return unlabelled.read(folder, dataset, spec)
+        contents = unlabelled.read(folder, dataset, spec)
+        contents.others.tell(len(contents.train.labels))
+        return contents
     known = info(dataset, folder)
     if spec.source == "folder" and not known.multilabel:
         contents = read_folder(folder, dataset, spec.classes)
@@ -110,6 +111,8 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
         raise UserError(
             f"{folder}: found no image for {empty[0]}; {known.expected(dataset, spec.source)}"
         )
+    if contents.others:
+        contents.others.tell(sum(len(split.labels) for split in contents.splits.values()))
     limits = {"train": spec.train, "test": spec.test}
     cut = {}
     for name, split in contents.splits.items():
@@ -118,7 +121,7 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
         if limits[kind] is not None:
             cut[name] = _limited(split, limits[kind], len(names), spec.seed, f"{key}.{kind}")
     train, test = cut.pop("train"), cut.pop("test")
-    return Contents(names, train, test, cut, contents.missing, contents.left_out_boxes)
+    return replace(contents, train=train, test=test, parts=cut)
 
 
 def read_folder(
@@ -133,7 +136,9 @@ def read_folder(
     evaluation = next((s for s in testing if subfolders(folder / s)), "val")
     train, test = (class_folders(folder, s, expected)[:classes] for s in ("train", evaluation))
     same_classes(folder, train, test, ("train/", f"{evaluation}/"))
-    return Contents(train, *(folder_split(folder / s, train) for s in ("train", evaluation)))
+    others = Others(folder)
+    splits = [folder_split(folder / s, train, others) for s in ("train", evaluation)]
+    return Contents(train, *splits, others=others)
 
 
 def class_folders(folder: Path, split: str, expected: str) -> list[str]:
@@ -156,61 +161,18 @@ def same_classes(folder: Path, train: list[str], test: list[str], where: tuple[s
         )
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in it, sorted; [] if it is none."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:  # knows folders from files without a stat each
-        return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
-
-
-def folder_split(folder: Path, names: list[str]) -> Split:
-    """All images below folder/<name>, for each class name, in order."""
+def folder_split(folder: Path, names: list[str], others: Others) -> Split:
+    """All images below folder/<name>, for each class name, in order; other files go to `others`."""
     files, labels, start = [], [], len(str(folder)) + 1
     for label, name in enumerate(names):
-        images = sorted(images_below(folder / name, folder))
+        before = others.count
+        images = sorted(images_below(folder / name, others, folder))
         if not images:
-            raise UserError(
-                f"{folder / name}: found no image; expected files ending in {', '.join(EXTENSIONS)}"
-            )
+            raise UserError(f"{folder / name}: found {others.said(before)}; expected {WANTED}")
         files += [file[start:] for file in images]  # os.path.relpath takes seconds for a million
         labels += [label] * len(images)
+    loose(folder, others)
     return Split(np.array(labels, np.int64), folder=folder, files=files)
-
-
-def images_below(folder: Path, classes: Path | None = None) -> list[str]:
-    """The image files below a folder: of a class, if `classes` is the folder of all of them. In no order.
-
-    A link is followed where it leads to files, or to folders apart from these: one that leads back
-    would give images twice, or with the labels of other classes. Raises UserError where a class has
-    a file that is none (a pipe) or a link to nothing; without classes they are broken files.
-    """
-    if classes and os.path.islink(folder) and _within(*map(os.path.realpath, (classes, folder))):
-        raise UserError(f"{folder}: found a link to a folder that holds it; expected a class's own")
-    files, waiting, seen = [], [str(folder)], set()
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            # Sorted: of two links to one folder the first is followed, here as everywhere.
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.startswith("."):  # macOS leaves ._photo.jpg, which is no image
-                    continue
-                if entry.is_dir():
-                    if entry.is_symlink():
-                        places = (entry.path, classes or folder, folder)
-                        target, split, top = map(os.path.realpath, places)
-                        if target in seen or _within(target, split) or _within(top, target):
-                            continue
-                        seen.add(target)
-                    waiting.append(entry.path)
-                elif entry.name.lower().endswith(EXTENSIONS):
-                    if classes and not entry.is_file():
-                        check_regular(entry.path)
-                    files.append(entry.path)
-    return files
-
-
-def _within(path: str, folder: str) -> bool:
-    return os.path.commonpath((path, folder)) == folder
 
 
 def _limited(split: Split, limit: int, classes: int, seed: int, key: str) -> Split:

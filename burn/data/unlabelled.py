@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from burn.data.sources import EXTENSIONS, Contents, Split, images_below
+from burn.data.files import WANTED, Others, images_below
+from burn.data.sources import Contents, Split
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
 
@@ -21,6 +22,7 @@ def read(folder: Path, dataset: str, spec: DataSet) -> Contents:
     ImageFolder, only train/ is read: networks may be examined on the rest. `train: n` cuts a random
     subset, drawn by `seed`, of which a smaller one is a part. Raises UserError: no image.
     """
+    others = Others(folder)
     if folder.is_file():
         folder, files = folder.parent, listed(folder)
     elif not folder.is_dir():
@@ -31,11 +33,10 @@ def read(folder: Path, dataset: str, spec: DataSet) -> Contents:
     else:
         folder = _training(folder)
         start = len(str(folder)) + 1
-        files = sorted(file[start:] for file in images_below(folder))
+        files = sorted(file[start:] for file in images_below(folder, others))
         if not files:
             raise UserError(
-                f"{folder}: found no image; expected files ending in {', '.join(EXTENSIONS)}, here "
-                "or in folders below"
+                f"{folder}: found {others.said()}; expected {WANTED}, here or in folders below"
             )
     split = Split(np.full(len(files), -1), folder=folder, files=files)
     if spec.train is not None and spec.train < len(files):
@@ -45,7 +46,7 @@ def read(folder: Path, dataset: str, spec: DataSet) -> Contents:
         split = split.select(
             torch.randperm(len(files), generator=rng)[: spec.train].sort()[0].numpy()
         )
-    return Contents([], split)
+    return Contents([], split, others=others)
 
 
 def _training(folder: Path) -> Path:

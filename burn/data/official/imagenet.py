@@ -7,16 +7,10 @@ which synset that is.
 import re
 from pathlib import Path
 
+from burn.data.files import Others, subfolders
 from burn.data.official.lists import listed, read_text, whole
 from burn.data.registry import REGISTRY
-from burn.data.sources import (
-    Contents,
-    class_folders,
-    folder_split,
-    read_folder,
-    same_classes,
-    subfolders,
-)
+from burn.data.sources import Contents, class_folders, folder_split, read_folder, same_classes
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
 
@@ -69,7 +63,9 @@ def _flat(folder: Path, kept: int | None, expected: str) -> Contents:
     label = {name: i for i, name in enumerate(names)}
     labels = [label[w] for w in wanted]
     test = listed(folder / "val", files, labels, names, kept, folder / TRUTH)
-    return Contents(names[:kept], folder_split(folder / "train", names[:kept]), test)
+    others = Others(folder)
+    train = folder_split(folder / "train", names[:kept], others)
+    return Contents(names[:kept], train, test, others=others)
 
 
 def _synsets(path: Path, expected: str) -> dict[int, str]:
