@@ -55,7 +55,7 @@ def call(*words) -> int:
 def start(*words, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "burn", *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=graphs.ROOT, env=ENVIRONMENT, **pipes | options)
+    return subprocess.Popen(command, cwd=graphs.ROOT, **{"env": ENVIRONMENT} | pipes | options)
 
 
 def write(folder: Path, changes: dict | None = None) -> Path:

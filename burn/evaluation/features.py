@@ -148,13 +148,13 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 def _batches(split: Split, size: int, batch: int, workers: int, augment: Augment | None,
              seed: int, epoch: int):  # fmt: skip
-    import torch
-
     if split.images is not None:
         yield from split.images.split(batch)
         return
     from burn.images.store import Streamed
+    from burn.images.workers import decoded
 
     data = Streamed(split, augment and augment.crop, size, 1, seed, epoch)
-    for crops, _ in torch.utils.data.DataLoader(data, batch, num_workers=workers):
+    chunks = [list(range(at, min(at + batch, len(data)))) for at in range(0, len(data), batch)]
+    for crops, _ in decoded(data, chunks, workers):
         yield crops[:, 0]

@@ -134,14 +134,9 @@ def images(split: Split, chunks: list[list[int]], workers: int) -> Iterator[list
         for chunk in chunks:
             yield [split.images[row] for row in chunk]
         return
-    import torch
-    from torch.utils.data import DataLoader
+    from burn.images.workers import decoded
 
-    unused = torch.Generator()  # else it would draw a number from the one that training draws from
-    yield from DataLoader(
-        _Files(split.files), batch_sampler=chunks, num_workers=workers, collate_fn=list,
-        generator=unused,
-    )  # fmt: skip
+    yield from decoded(_Files(split.files), chunks, workers, collate=list)
 
 
 class _Files:

@@ -4,17 +4,16 @@ Everything random about update number `step` is drawn from a generator seeded by
 rank), and an epoch's order by (seed, epoch): a resumed run continues with the very same batches.
 """
 
-import signal
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from burn.errors import SIGNALS, UserError
+from burn.errors import UserError
 from burn.experiment.schema import Augment
 from burn.images.augment import crops_flips, photometric, view
 from burn.images.store import Split, Streamed
+from burn.images.workers import decoded
 
 
 class Loader:
@@ -77,14 +76,8 @@ class Loader:
         data = Streamed(
             self.split, self.augment.crop, self.augment.size, views, self.seed, epoch, small
         )
-        loader = DataLoader(
-            data,
-            batch_sampler=rows.tolist(),
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-            worker_init_fn=_let_signals_pass,
-        )
-        for crops, *small, labels in loader:
+        batches = decoded(data, rows.tolist(), self.workers, pin=self.device.type == "cuda")
+        for crops, *small, labels in batches:
             crops, *small = (c.to(self.device, non_blocking=True) for c in (crops, *small))
             yield [*crops.unbind(1), *small], labels.to(self.device)
 
@@ -98,12 +91,6 @@ class Loader:
         if self.views == 0:
             return [crops_flips(images, self.augment, generator)]
         return [view(images, augment, generator) for augment in recipes]
-
-
-def _let_signals_pass(_) -> None:
-    """A signal to all processes must leave the update its images; workers end with the training."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def mix(*numbers: int) -> int:
