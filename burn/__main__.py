@@ -15,6 +15,7 @@ if __name__ == "__main__":  # before anything is imported that takes time
 
 import argparse
 import os
+import traceback
 from pathlib import Path
 
 from burn.errors import Stopped, UserError
@@ -249,6 +250,22 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     args = parser().parse_args()
+    if "LOCAL_RANK" not in os.environ:
+        return _code(args)
+    try:  # one of several processes
+        code = _code(args)
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    if "torch" in sys.modules:
+        from burn.machine import leave
+
+        leave(code)
+    return code
+
+
+def _code(args) -> int:
+    """The exit code of the step; what the user can mend is said in one line."""
     try:
         alone = args.run in (import_checkpoint, compare, report, publish)  # may need no experiment
         args.run(args, None if alone else load(args.params))
@@ -270,11 +287,6 @@ def main() -> int:
             raise
         print("error: another process of this step has ended", file=sys.stderr)
         return 1
-    finally:
-        if "LOCAL_RANK" in os.environ and "torch" in sys.modules:
-            distributed = sys.modules["torch"].distributed
-            if distributed.is_initialized():
-                distributed.destroy_process_group()
     return 0
 
 

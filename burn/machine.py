@@ -72,6 +72,21 @@ def relaunch(machine: Machine) -> None:
     sys.exit(0)
 
 
+def leave(code: int) -> None:
+    """Part from the other processes of a step, whose part here ends with exit code `code`.
+
+    All part together when a step is done or was stopped. One that failed ends at once: NCCL would wait
+    for the others, which wait for this one.
+    """
+    if torch.distributed.is_initialized():
+        if code in (0, 130, 143):
+            torch.distributed.destroy_process_group()
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
 def lost_another(error: RuntimeError) -> bool:
     """Whether `error` is what a process gets from gloo or NCCL when another of the step has ended."""
     text = str(error)

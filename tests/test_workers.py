@@ -19,13 +19,15 @@ from burn.evaluation.finetune import images
 from burn.images.store import Split
 from burn.images.workers import decoded
 
-# The supervised method, with a mistake; under torchrun in one of two processes.
+# The supervised method, with a mistake; under torchrun in one of two processes. There NCCL's goodbye waits
+# for the others; gloo's does not, so it is made to.
 BROKEN = """
-import os
+import os, time, torch
 from burn.methods.supervised import Method as Base, Recipe as Recipe
 class Method(Base):
     def step(self, views, labels, step):
         if step == 2 and os.environ.get("RANK", "1") == "1":
+            torch.distributed.destroy_process_group = lambda: time.sleep(600)
             raise ZeroDivisionError("a mistake")
         return super().step(views, labels, step)
 """
