@@ -15,13 +15,15 @@ all: $(SETUP)  ## run the experiment of params.yaml with Snakemake, on all cores
 	$(BIN)/snakemake --cores all all $(ARGS)
 
 # A killed DVC leaves a lock with its process number, which may belong to another process by now.
-# It goes where flock says that no other `make dvc` is running.
+# It goes where flock says that no other `make dvc` is running (1); some file systems have no flock (65, 71).
 dvc: $(SETUP)  ## run it with DVC instead
 	@mkdir -p .dvc/tmp
 	@if command -v flock >/dev/null; then \
 		exec 9>.dvc/tmp/make.lock; \
-		flock -n 9 || { echo "make dvc: another one is running here; wait for it" >&2; exit 2; }; \
-		rm -f .dvc/tmp/rwlock; \
+		flock -n 9; case $$? in \
+			0) rm -f .dvc/tmp/rwlock;; \
+			1) echo "make dvc: another one is running here; wait for it" >&2; exit 2;; \
+		esac; \
 	fi; \
 	$(BIN)/dvc repro $(ARGS)
 

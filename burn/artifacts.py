@@ -15,8 +15,10 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -143,15 +145,13 @@ def hold_run(results: Path, shared: bool = False):
         paths.append(Path(".dvc/tmp/lock"))  # DVC's own: it removes outputs before it runs a step
     files = [open(path, "a") for path in paths]
     for path, file in zip(paths, files):
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError:
+        if not _lock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             for held in files:
                 held.close()
             where = results if path.parent == results else Path.cwd()  # one engine in a checkout
             raise UserError(
                 f"{where}: another Snakemake or DVC is at work in it; wait for it or stop it"
-            ) from None
+            )
     if not shared:
         os.environ[HELD] = str(results.resolve())
         _holding.extend(files)  # a file that nobody knows is closed
@@ -190,12 +190,22 @@ def _locked(out: Path):
         path.unlink(missing_ok=True)
 
 
-def _lock(file) -> bool:
+def _lock(file, kind: int = fcntl.LOCK_EX) -> bool:
+    """Whether this process has locked `file`, or may go on as if: some file systems have no locks."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
         return True
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        _say_unlocked(os.path.dirname(file.name), error.strerror)
+        return True
+
+
+@cache
+def _say_unlocked(folder: str, reason: str) -> None:
+    print(f"warning: {folder}: {reason}: its file system has no locks; see that no two processes make "
+          "the same at once", file=sys.stderr)  # fmt: skip
 
 
 def _swap(partial: Path, out: Path) -> None:

@@ -1,5 +1,6 @@
 """Two engines on one run: one of them refuses with one line, and nothing is damaged."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -83,6 +84,26 @@ def test_runs_apart_do_not_matter(folder):
         pass
     process.kill()
     process.wait()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_a_file_system_has_no_locks_work_goes_on_and_says_so(
+    folder, monkeypatch, capfd, number
+):
+    def no_flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(artifacts.fcntl, "flock", no_flock)
+    artifacts._say_unlocked.cache_clear()
+    make()
+    make()
+    assert os.path.exists("results/x/cost/metrics.json")
+    with hold_run(Path("results/x")):
+        make()
+    assert capfd.readouterr().err == (
+        f"warning: results/x: {os.strerror(number)}: its file system has no locks; see that no two "
+        "processes make the same at once\n"
+    )
 
 
 SNAKEMAKE, TARGET = ["snakemake", "--cores", "1"], "results/smoke/teacher/seed0/metrics.json"
