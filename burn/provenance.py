@@ -31,6 +31,8 @@ def provenance(step: str, settings: dict[str, Any], seed: int) -> dict[str, Any]
 def _version(package: str) -> str | None:
     if package == "burn":  # runs from its source folder, too
         return __version__
+    if package in sys.modules:  # what computed; another may lie on the disk by now
+        return str(sys.modules[package].__version__).partition("+")[0]
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -2,7 +2,8 @@
 
 `python -m burn STEP ...` asks the server of this user for a fork of it. If there is none, the step
 runs in its own process, and a server is started for the steps that follow. A fork has the caller's
-arguments, environment, folder and open files; it dies when its caller dies. The server has imported
+arguments, environment, folder and open files; what it cannot take over (umask, groups, limits, ...) the
+server has, too, or the caller has another server. It dies when its caller dies. The server has imported
 libraries, but nothing of this package: an edited file is in force at once. It ends when nobody has
 asked for a minute.
 
@@ -30,8 +31,15 @@ LIBRARIES = ("torch", "torch.utils.data", "torchvision", "safetensors.torch", "p
              "sklearn.svm", "sklearn.model_selection", "joblib", "scipy", "PIL.Image", "tqdm",
              "faster_coco_eval")  # fmt: skip
 # Libraries read these when they are imported: a server is for callers that agree on them.
-READ_AT_IMPORT = ("OMP_", "MKL_", "KMP_", "ATEN_", "ONEDNN_", "DNNL_", "OPENBLAS_", "TORCH", "CUDA_",
-                  "MALLOC_", "GLIBC_", "LD_", "PYTHON")  # fmt: skip
+READ_AT_IMPORT = ("OMP_", "GOMP_", "MKL_", "KMP_", "ATEN_", "ONEDNN_", "DNNL_", "OPENBLAS_", "TORCH",
+                  "PYTORCH_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "NPY_", "NUMPY_", "SCIPY_",
+                  "SKLEARN_", "JOBLIB_", "LOKY_", "TQDM_", "LC_", "LANG", "TZ", "MALLOC_", "GLIBC_", "LD_",
+                  "PYTHON")  # fmt: skip
+# What a process inherits, as /proc/self/status and other files of /proc/self name it.
+STATUS = ("Umask", "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb",
+          "NoNewPrivs", "Seccomp", "Seccomp_filters", "Cpus_allowed", "Mems_allowed", "SigBlk",
+          "SigIgn")  # fmt: skip
+FILES = ("cgroup", "oom_score_adj", "attr/current", "coredump_filter", "timerslack_ns")
 LIMITS = sorted(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -51,11 +59,9 @@ def address() -> str:
     """The socket of the server that this process can use: of this user, with what a fork inherits."""
     inherited = {
         "python": [sys.executable, sys.version, sys.prefix, str(sys.flags), str(sys._xoptions)],
+        "installed": _installed(),
         "environment": {k: v for k, v in os.environ.items() if k.startswith(READ_AT_IMPORT)},
-        "nice": os.nice(0),
-        "processors": sorted(os.sched_getaffinity(0)),
-        "limits": [resource.getrlimit(limit) for limit in LIMITS],
-        "cgroup": Path("/proc/self/cgroup").read_text(),
+        "process": _inherited(),
         "server": Path(__file__).read_text(),
     }
     key = hashlib.sha256(json.dumps(inherited, sort_keys=True).encode()).hexdigest()[:16]
@@ -65,6 +71,39 @@ def address() -> str:
     if status.st_uid != os.getuid() or status.st_mode & 0o077:  # somebody else's: not to be trusted
         raise OSError(f"{folder}: not a private folder of this user")
     return str(folder / key)
+
+
+def _inherited() -> dict:
+    """All that a fork of this process would have from it, but for folder, environment and open files."""
+    here = Path("/proc/self")
+    status = dict(line.split(":", 1) for line in (here / "status").read_text().splitlines())
+    spaces = [here / "root", *sorted((here / "ns").iterdir())]
+    return {
+        "status": {name: status.get(name) for name in STATUS},
+        "files": {name: _content(here / name) for name in FILES},
+        "spaces": [os.readlink(link) for link in spaces],
+        "limits": [resource.getrlimit(limit) for limit in LIMITS],
+        "nice": os.nice(0),
+        "scheduler": [os.sched_getscheduler(0), os.sched_getparam(0).sched_priority],
+    }
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # this kernel has none
+        return ""
+
+
+def _installed() -> list:
+    """Name, with its version, and time of each distribution: a server has imported what was there."""
+    found = []
+    for folder in sys.path[1:]:
+        if os.path.isdir(folder):
+            with os.scandir(folder) as entries:
+                found += [[folder, e.name, e.stat().st_mtime_ns] for e in entries
+                          if e.name.endswith((".dist-info", ".egg-info"))]  # fmt: skip
+    return sorted(found)
 
 
 def run() -> int | None:
@@ -132,7 +171,7 @@ def serve(path: str) -> None:
     listening.listen(64)
     os.replace(own, path)  # not before it answers
     listening.settimeout(IDLE)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks report for themselves
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks report for themselves
     while True:
         try:
             caller, _ = listening.accept()
@@ -142,13 +181,13 @@ def serve(path: str) -> None:
         if os.fork() == 0:
             listening.close()
             lock.close()
+            signal.signal(signal.SIGCHLD, before)
             _become(caller)
         caller.close()
 
 
 def _become(caller: socket.socket) -> None:
     """Be the process that `caller` is not: run its command and tell it the exit code."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     caller.settimeout(None)
     header, descriptors, _, _ = socket.recv_fds(caller, 4, 3)
     if len(header) < 4 or len(descriptors) < 3:

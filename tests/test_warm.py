@@ -1,6 +1,9 @@
 """Steps that fork from a Python which has imported torch: they say, write and end as steps do."""
 
+import ctypes
+import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -35,12 +38,12 @@ def server():
     environment.pop("BURN_WARM", None)
     run("prepare", "--dataset", "nothing", "--out", "nowhere", env=environment)
     until = time.monotonic() + 120
-    while not (found := [p for p in Path(folder).glob("burn-*/*") if p.is_socket()]):
+    while not any(p.is_socket() for p in Path(folder).glob("burn-*/*")):
         assert time.monotonic() < until
         time.sleep(0.1)
     yield environment
-    server = subprocess.run(["pgrep", "-f", str(found[0])], capture_output=True, text=True)
-    for pid in server.stdout.split():
+    servers = subprocess.run(["pgrep", "-f", f"{folder}/burn-"], capture_output=True, text=True)
+    for pid in servers.stdout.split():
         os.kill(int(pid), signal.SIGKILL)
     shutil.rmtree(folder)
 
@@ -101,6 +104,96 @@ def test_a_fork_ends_with_its_caller_and_can_be_started_anew(
     assert done.returncode == 0, done.stderr
     with pytest.raises(ProcessLookupError):
         os.kill(fork, 0)
+
+
+TOLD = """
+import json, os, sys
+from burn.warm import _inherited
+raise SystemExit(json.dumps([_inherited(), os.getcwd(), os.isatty(0)]))
+"""
+
+
+def test_a_fork_has_all_that_a_process_inherits(ground, server, tmp_path):
+    (tmp_path / "told.py").write_text(TOLD)
+    words = pretrain(ground, tmp_path / "out", code=tmp_path / "told.py")
+    forked, alone = (run(*words, env=server | {"BURN_WARM": on}) for on in ("1", "0"))
+    (of_fork, *others), (of_step, *same) = json.loads(forked.stderr), json.loads(alone.stderr)
+    assert others == same
+    for kind, value in of_step.items():
+        assert of_fork[kind] == value, kind
+
+
+def test_files_are_as_private_as_the_callers_umask_says(server, tmp_path):
+    for mask, mode in ((0o077, 0o600), (0o002, 0o664)):
+        done = run(
+            "prepare", "--dataset", "voc07", "--out", tmp_path / str(mode), env=server, umask=mask
+        )
+        assert done.returncode == 0, done.stderr
+        for name in ("data.safetensors", "metrics.json", "provenance.json"):
+            assert (tmp_path / str(mode) / name).stat().st_mode & 0o777 == mode
+
+
+ADDRESS = "import sys; from burn import warm; print(warm.address())"
+
+
+def address(change=None, **variables) -> str:
+    """Where a caller would look for its server, in which `change` was called before it began."""
+    return subprocess.run(
+        [sys.executable, "-c", ADDRESS], cwd=graphs.ROOT, env=ENVIRONMENT | variables,
+        preexec_fn=change, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+
+
+def no_new_rights():
+    assert ctypes.CDLL(None).prctl(38, 1, 0, 0, 0) == 0
+
+
+def rather_killed():
+    Path("/proc/self/oom_score_adj").write_text("900")
+
+
+def fewer_files():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+
+
+OTHERS = {
+    "umask": lambda: os.umask(0o027),
+    "niceness": lambda: os.nice(1),
+    "scheduler": lambda: os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)),
+    "limits": fewer_files,
+    "nohup": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    "in the background": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    "blocked signals": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2]),
+    "no new rights": no_new_rights,
+    "out of memory": rather_killed,
+    "groups": lambda: os.setgroups([12345]),
+    "group": lambda: os.setegid(12345),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no server")
+def test_callers_that_inherit_other_things_have_other_servers(tmp_path):
+    same = address()
+    assert same == address()
+    for name, change in OTHERS.items():
+        if name.startswith("group") and os.geteuid():
+            continue  # only root may change these
+        assert address(change) != same, name
+    if len(some := os.sched_getaffinity(0)) > 1:
+        assert address(lambda: os.sched_setaffinity(0, [min(some)])) != same
+    assert address(TZ="Asia/Tokyo") != same
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no server")
+def test_what_is_installed_anew_has_another_server(tmp_path):
+    (tmp_path / "torch-1.0.dist-info").mkdir()
+    old = address(PYTHONPATH=str(tmp_path))
+    assert old == address(PYTHONPATH=str(tmp_path))
+    (tmp_path / "torch-1.0.dist-info").rename(tmp_path / "torch-1.1.dist-info")
+    upgraded = address(PYTHONPATH=str(tmp_path))
+    (tmp_path / "torch-1.1.dist-info").rmdir()
+    (tmp_path / "torch-1.1.dist-info").mkdir()  # the same version, of another build
+    assert len({old, upgraded, address(PYTHONPATH=str(tmp_path))}) == 3
 
 
 def test_there_is_none_where_a_process_belongs_to_a_job():
