@@ -19,6 +19,7 @@ def load(path, precision=None):
     weights, and 0 in torch.sign. Raises burn.errors.UserError, one line, if there is no such
     file, or it cannot be trusted or used.
     """
+    from burn.places import named
     from burn.released.read import load  # importing burn must take no seconds
 
-    return load(path, precision)
+    return load(named(path), precision)

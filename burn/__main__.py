@@ -16,12 +16,12 @@ if __name__ == "__main__":  # before anything is imported that takes time
 import argparse
 import os
 import traceback
-from pathlib import Path
 
 from burn.errors import Stopped, UserError
 from burn.experiment.reading import load
 from burn.experiment.reads import family_of, settings
 from burn.experiment.schema import FORMATS, STAGES
+from burn.places import named
 
 
 def prepare(args, p):
@@ -156,13 +156,13 @@ ARGUMENTS = {
     "method": {"help": "name in methods"},
     "stage": {"choices": STAGES},
     "seed": {"type": int},
-    "code": {"type": Path, "help": "file with the method's or task's code"},
-    "data": {"type": Path, "help": "folder that prepare made"},
-    "teacher": {"type": Path, "required": False, "help": "folder that teacher made"},
-    "init": {"type": Path, "required": False, "help": "folder of the stage before"},
-    "networks": {"type": Path, "help": "folder of a teacher, or of a method's stages"},
+    "code": {"type": named, "help": "file with the method's or task's code"},
+    "data": {"type": named, "help": "folder that prepare made"},
+    "teacher": {"type": named, "required": False, "help": "folder that teacher made"},
+    "init": {"type": named, "required": False, "help": "folder of the stage before"},
+    "networks": {"type": named, "help": "folder of a teacher, or of a method's stages"},
     "classifier": {
-        "type": Path,
+        "type": named,
         "required": False,
         "help": "folder of a linear evaluation of this network: its classifier becomes the last layer",
     },
@@ -171,7 +171,7 @@ ARGUMENTS = {
         "required": False,
         "help": "no graphs, C alone; a network that C cannot hold is refused",
     },
-    "input": {"type": Path, "help": "file of BURN, S2-BNN or MoCo v2"},
+    "input": {"type": named, "help": "file of BURN, S2-BNN or MoCo v2"},
     "format": {
         "choices": FORMATS,
         "default": "auto",
@@ -184,14 +184,14 @@ ARGUMENTS = {
         "help": "binary (default), binact for a file of stage 1 (the file does not say), fp for "
         "the floating-point network of a file that has both",
     },
-    "results": {"type": Path, "help": "results/<run>; for a report results/published/<run>, too"},
+    "results": {"type": named, "help": "results/<run>; for a report results/published/<run>, too"},
     "seconds": {
         "type": float,
         "default": 5.0,
         "required": False,
         "help": "for each network, setting, batch and number of threads; default: 5",
     },
-    "out": {"type": Path, "help": "folder to write, whole or not at all"},
+    "out": {"type": named, "help": "folder to write, whole or not at all"},
 }
 
 POSITIONAL = {
@@ -231,10 +231,12 @@ def parser() -> argparse.ArgumentParser:
         if step not in (take_over, compare, publish):  # the engines read the one in force
             told = "; of a published run, what it was made with" if step is report else ""
             default = None if step is report else "params.yaml"
-            sub.add_argument("--params", default=default, help=f"default: params.yaml{told}")
+            sub.add_argument(
+                "--params", type=named, default=default, help=f"default: params.yaml{told}"
+            )
         for name in names:
             if name in POSITIONAL:
-                sub.add_argument(name, type=Path, help=POSITIONAL[name])
+                sub.add_argument(name, type=named, help=POSITIONAL[name])
                 continue
             if name == "engine":
                 sub.add_argument(name, choices=("dvc", "snakemake"), help="which takes over")
@@ -243,7 +245,7 @@ def parser() -> argparse.ArgumentParser:
             if name == "data" and step is export:
                 options |= {"required": False, "help": "folder that prepare made; to compare on"}
             if name == "protocol":  # a name when one is written, a folder when it is read
-                options["type"] = str if step is protocol else Path
+                options["type"] = str if step is protocol else named
             sub.add_argument(f"--{name}", **options)
     return top
 

@@ -1,5 +1,6 @@
 """Names that several steps know: files of an artifact folder, folders of a run (results/<run>/)."""
 
+import os
 from pathlib import Path
 
 METRICS, WEIGHTS, PROVENANCE = "metrics.json", "weights.safetensors", "provenance.json"
@@ -20,6 +21,11 @@ TEACHER = "teacher"  # its row in every table
 # What is committed of runs: a folder each, in it a file with what its tables are made from.
 PUBLISHED, STEPS = Path("results/published"), "steps.tar.xz"
 ASKED = "params.yaml"  # of report: what it has read of the experiment
+
+
+def named(path: str | Path) -> Path:
+    """The place that a user means by `path`: ~ is a home folder, in params.yaml as in a shell."""
+    return Path(os.path.expanduser(path))
 
 
 def dataset(results: Path, name: str) -> Path:

@@ -11,11 +11,15 @@ import pytest
 import torch
 import yaml
 from cli import call, error_of, hashes, pretrain, start, write
+from PIL import Image
 from safetensors.torch import save_file
 
+import burn
 from burn.experiment.overlay import merge
 from burn.experiment.reading import load
 from burn.experiment.reads import plain
+from burn.images.store import open_data
+from burn.training.existing import identified
 
 
 @pytest.mark.parametrize("debug", [False, True])
@@ -134,3 +138,35 @@ def test_sick_runs_through_the_command_line(ground, tmp_path, capsys, strict, na
         assert "warning: " in capsys.readouterr().out
         assert json.loads((out / "metrics.json").read_text())["collapsed"] is True
     assert code == (0 if out.exists() else 2) and out.exists() is (nan < 0 and not strict)
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_named(
+    ground, tmp_path, monkeypatch, file, capsys
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "images" / "mine" / split / name).mkdir(parents=True)
+            for k in range(4):
+                Image.new("RGB", (40, 40), (k, 0, 0)).save(
+                    tmp_path / "images" / "mine" / split / name / f"{k}.png"
+                )
+    (tmp_path / "list.txt").write_text("~/images/mine/train/a/0.png\n~/images/mine/train/b/1.png\n")
+    sets = {
+        "below": {"source": "folder", "path": "mine", "size": 16},  # the root is at home
+        "listed": {"source": "images", "path": "~/list.txt", "size": 16},
+    }
+    params = write(tmp_path, {"data": {"root": "~/images", "sets": sets}})
+    assert "root: ~/images" in params.read_text()  # and no node depends on whose home it is
+    for name, count in (("below", 8), ("listed", 2)):
+        words = ["prepare", "--params=~/params.yaml", "--dataset", name, f"--out=~/{name}"]
+        assert call(*words) == 0, capsys.readouterr().err
+        capsys.readouterr()
+        assert len(open_data(tmp_path / name).split("train")) == count
+    os.symlink(file("moco"), tmp_path / "released.pth")
+    words = ["import-checkpoint", "--input=~/released.pth", "--out=~/imported"]
+    assert call(*words) == 0, capsys.readouterr().err
+    assert identified("~/imported/weights.safetensors", None, "teacher").is_file()
+    assert burn.load("~/imported")
+    assert not (tmp_path / "~").exists()

@@ -22,7 +22,7 @@ from burn.data.broken import Broken
 from burn.data.sources import Contents, Split, read
 from burn.errors import UserError
 from burn.images.decode import fitted, load_image
-from burn.places import INDEX, TENSORS
+from burn.places import INDEX, TENSORS, named
 
 BATCH = 64  # images a thread decodes at a time
 DTYPES = {"uint8": "U8", "int64": "I64", "float32": "F32"}  # NumPy's names, safetensors' names
@@ -38,7 +38,11 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
     """
     spec = settings["spec"]
     contents = read(dataset, settings["root"], spec, settings["download"])
-    images = [] if spec.source == "synthetic" else [Path(settings["root"]) / (spec.path or dataset)]
+    images = (
+        []
+        if spec.source == "synthetic"
+        else [named(settings["root"]) / named(spec.path or dataset)]
+    )
     with artifact(out, "prepare", settings, kept=images) as work:
         index: dict[str, Any] = {"classes": contents.classes, "streamed": not spec.pack}
         broken, sizes = Broken(dataset, spec, contents), {}

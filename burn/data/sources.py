@@ -17,6 +17,7 @@ from burn.data.files import WANTED, Others, images_below, loose, subfolders
 from burn.data.registry import REGISTRY, info
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
+from burn.places import named
 
 
 @dataclass
@@ -89,7 +90,7 @@ def read(dataset: str, root: str | Path, spec: DataSet, download: bool = False) 
     key = f"data.sets.{dataset}"
     if spec.source == "synthetic":
         return _drawn(dataset, spec, key)
-    folder = Path(root) / (spec.path or dataset)
+    folder = named(root) / named(spec.path or dataset)
     if spec.source == "images":
         from burn.data import unlabelled
 

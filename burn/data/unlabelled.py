@@ -11,6 +11,7 @@ from burn.data.files import WANTED, Others, images_below
 from burn.data.sources import Contents, Split
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
+from burn.places import named
 
 TESTING = ("test", "val")  # beside train/: images of an ImageFolder to be examined on
 
@@ -76,7 +77,7 @@ def listed(path: Path) -> list[str]:
         raise UserError(f"{path}: {error}; {expected}") from None
     if "\0" in text:
         raise UserError(f"{path}: found no text; {expected}")
-    lines = [str(Path(line.strip())) for line in text.split("\n") if line.strip()]
+    lines = [str(named(line.strip())) for line in text.split("\n") if line.strip()]
     if not lines:
         raise UserError(f"{path}: found no line; {expected}")
     files = sorted(set(lines))

@@ -10,6 +10,7 @@ from burn.experiment.overlay import merge
 from burn.experiment.plugins import available, recipe_model
 from burn.experiment.schema import RESERVED, Augment, Method, Params, Student, Train
 from burn.experiment.wording import allowed, fields_at, shown
+from burn.places import named
 
 UNLABELLED = "images"  # the source of sets without labels
 
@@ -171,7 +172,7 @@ def _networks_in(path: str, unknown: list[str]) -> list[str]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="np") as file:
+        with safe_open(named(path), framework="np") as file:
             return [key.partition(".")[0] for key in file.keys()]  # noqa: SIM118
     except (OSError, SafetensorError):
         return unknown

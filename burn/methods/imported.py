@@ -6,14 +6,13 @@ burn.released.read. The other stages hold the same weights and are not examined.
 the weights by their SHA-256.
 """
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from burn.errors import UserError
 from burn.experiment.schema import STAGES
-from burn.places import METRICS
+from burn.places import METRICS, named
 from burn.training.method import Method as Base
 from burn.training.method import Recipe as BaseRecipe
 
@@ -39,7 +38,7 @@ class Method(Base):
                 "expected a binary network"
             )
         where = f"recipe.checkpoint: {recipe.checkpoint}"
-        file = Path(recipe.checkpoint).parent / METRICS
+        file = named(recipe.checkpoint).parent / METRICS
         network = build.fill(build.described(file), weights["network"], where)
         self.networks = {"network": network.eval().requires_grad_(False)}
         self.facts = {

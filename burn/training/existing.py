@@ -8,7 +8,7 @@ from torch import Tensor
 from burn.artifacts import file_hash, read_json
 from burn.errors import UserError
 from burn.networks import build
-from burn.places import METRICS, WEIGHTS
+from burn.places import METRICS, WEIGHTS, named
 
 
 def identified(path: str, sha256: str | None, key: str) -> Path:
@@ -21,7 +21,7 @@ def identified(path: str, sha256: str | None, key: str) -> Path:
     Raises UserError: no such file, another one than `sha256` says, or a released file that has not
     been imported.
     """
-    file = Path(path)
+    file = named(path)
     if not file.is_file():
         raise UserError(f"{key}.checkpoint: found {path!r}; expected a file")
     if file.name != WEIGHTS:
