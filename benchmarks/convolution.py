@@ -36,7 +36,7 @@ def seconds(x, w, how, rounds: int):
 
 
 def main() -> None:
-    top = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    top = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     top.add_argument("--batch", type=int, default=64)
     top.add_argument("--threads", type=int, default=1)
     top.add_argument("--rounds", type=int, default=5)

@@ -72,7 +72,7 @@ def products(told: Tables) -> int:
 
 
 def main() -> None:
-    top = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    top = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     top.add_argument("--seconds", type=float, default=5)
     top.add_argument("--width", type=float, nargs="*", default=[0.25, 1.0])
     top.add_argument("--pixels", type=int, nargs="*", default=[32, 96, 224])

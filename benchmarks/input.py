@@ -158,7 +158,7 @@ def needed(rate: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--cores", type=int, default=1)

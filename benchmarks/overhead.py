@@ -37,7 +37,7 @@ def jobs(run: Path) -> dict[tuple, tuple[str, float, float, Path]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--cores", type=int, required=True)
     args = parser.parse_args()

@@ -124,7 +124,7 @@ def burn(images: torch.Tensor, stem: str, batch: int) -> Callable[[int], int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--stem", nargs="+", default=["imagenet", "half", "small"])
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--batch", type=int, default=256)

@@ -219,7 +219,8 @@ STEPS = {
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="burn", description=__doc__.split("\n\n")[0])
+    about = (__doc__ or "").split("\n\n")[0]  # PYTHONOPTIMIZE=2 takes docstrings away
+    top = argparse.ArgumentParser(prog="burn", description=about)
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(dest="step", required=True)
     for step, names in STEPS.items():

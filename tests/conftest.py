@@ -26,6 +26,8 @@ COMMANDS = {"snakemake": ["snakemake", "--cores", "2", "all"], "dvc": ["dvc", "r
 
 
 def pytest_configure(config):
+    if sys.flags.optimize:
+        pytest.exit("PYTHONOPTIMIZE takes away what helpers of the tests assert: unset it", 2)
     config.addinivalue_line(
         "markers", "slow: runs the whole smoke experiment, or several processes (minutes)"
     )

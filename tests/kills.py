@@ -77,7 +77,7 @@ def said(folder: Path, pattern: str) -> set[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--signal", choices=("KILL", "TERM"), default="KILL")
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--engine", choices=COMMANDS, default="snakemake")

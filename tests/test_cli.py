@@ -10,7 +10,7 @@ import graphs
 import pytest
 import torch
 import yaml
-from cli import call, error_of, hashes, pretrain, start, write
+from cli import ENVIRONMENT, call, error_of, hashes, pretrain, start, write
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -37,6 +37,21 @@ def test_an_error_is_one_line_and_exit_code_2(tmp_path, debug):
     else:
         assert process.returncode == 2 and len(err.splitlines()) == 1
         assert err.startswith(f"error: {tmp_path / 'p.yaml'}: train.lrr: unknown key; allowed: ba")
+
+
+def test_a_step_needs_no_docstrings(tmp_path):
+    words = [
+        "prepare",
+        "--params",
+        write(tmp_path),
+        "--dataset",
+        "imagenet",
+        "--out",
+        tmp_path / "data",
+    ]
+    process = start(*words, env={**ENVIRONMENT, "PYTHONOPTIMIZE": "2", "BURN_WARM": "0"})
+    _, err = process.communicate()
+    assert process.returncode == 0, err
 
 
 def test_unknown_names_are_refused_with_those_there_are(ground, tmp_path, capsys):
