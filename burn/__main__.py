@@ -24,6 +24,13 @@ from burn.experiment.schema import FORMATS, STAGES
 from burn.places import named
 
 
+def listing(args, p):
+    """Note what lies in the folders of the data sets, for DVC, whose step prepare depends on it."""
+    from burn.data.listing import write
+
+    write(settings(p, "listing"), args.out)
+
+
 def prepare(args, p):
     from burn.data.prepare import prepare
 
@@ -201,6 +208,7 @@ POSITIONAL = {
     "run_b": "another one's",
 }
 STEPS = {
+    listing: ("out",),
     prepare: ("dataset", "out"),
     teacher: ("seed", "code", "data", "out"),
     pretrain: ("method", "stage", "seed", "code", "data", "teacher", "init", "out"),

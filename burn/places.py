@@ -6,6 +6,7 @@ from pathlib import Path
 METRICS, WEIGHTS, PROVENANCE = "metrics.json", "weights.safetensors", "provenance.json"
 LOG, CURVE, CHECKPOINT = "log.jsonl", "curve.csv", "checkpoint.pt"
 TENSORS, INDEX = "data.safetensors", "index.json"  # of prepare
+SEEN = "files.npz"  # of prepare, where sets are streamed: sizes and times; no step depends on it
 PROTOCOL, CODE, PREDICTIONS = "protocol.json", "task.py", "predictions.npz"  # of protocol, evaluate
 OVERLAY = "overlay.yaml"  # of import-checkpoint
 REPORT = ("report.md", "report.html", "tables", "figures", "metrics", "steps",
@@ -14,7 +15,7 @@ REPORT = ("report.md", "report.html", "tables", "figures", "metrics", "steps",
 PACKED, RUNTIMES = "network.safetensors", "runtimes"
 GRAPH, GRAPH_INT8, QONNX, IN_C = "network.xml", "network-int8.xml", "network.onnx", "c"
 
-KNOWN = {METRICS, WEIGHTS, PROVENANCE, LOG, CURVE, TENSORS, INDEX, PROTOCOL, CODE, PREDICTIONS,
+KNOWN = {METRICS, WEIGHTS, PROVENANCE, LOG, CURVE, TENSORS, INDEX, SEEN, PROTOCOL, CODE, PREDICTIONS,
          OVERLAY, PACKED, RUNTIMES, *REPORT, ".gitignore"}  # all that artifact folders hold  # fmt: skip
 
 TEACHER = "teacher"  # its row in every table
@@ -30,6 +31,10 @@ def named(path: str | Path) -> Path:
 
 def dataset(results: Path, name: str) -> Path:
     return results / "data" / name
+
+
+def listing(results: Path) -> Path:
+    return results / "listing"
 
 
 def teacher(results: Path, seed: int) -> Path:

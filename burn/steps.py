@@ -11,6 +11,7 @@ from pathlib import Path
 NETWORKS, IMAGES = "burn/networks", "burn/images"
 
 SOURCES = {
+    "listing": ["burn/images/decode.py", "burn/data"],  # a step for DVC alone
     "prepare": ["burn/images/decode.py", "burn/data"],
     "teacher": [NETWORKS, IMAGES, "burn/training", "burn/teacher.py"],
     "pretrain": [NETWORKS, IMAGES, "burn/training", "burn/pretrain.py"],

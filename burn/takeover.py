@@ -13,16 +13,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-from burn.artifacts import release_runs
+from burn import places
+from burn.artifacts import read_json, release_runs
+from burn.data import listing
 from burn.errors import UserError
-from burn.experiment.reading import read_yaml
+from burn.experiment.reading import load, read_yaml
+from burn.experiment.reads import settings
 
 PROFILE = "workflow/profiles/default/config.yaml"
 RUN = "snakemake --cores 2 all"
 
 
 def to_dvc() -> None:
-    """Record for DVC what Snakemake has made: `dvc status` is clean after it.
+    """Record for DVC what Snakemake has made: `dvc status` is clean after it (but for the listing of
+    data sets, which DVC looks at each time).
 
     An output altered since it was made is told by its date, and by the checksum that Snakemake
     keeps of what a job has read. Not told is a file that no job reads (a table) with its date put
@@ -30,12 +34,14 @@ def to_dvc() -> None:
 
     Raises UserError if anything is left to run, or was altered, or was not made by Snakemake here.
     """
+    experiment = load("params.yaml")
     with _quiet(), _workflow() as (workflow, dag):
         dag.printrulegraph()  # finds out what is to run, and runs nothing
         jobs = [job for level in workflow.dag.toposorted() for job in sorted(level, key=_node)]
         jobs = [job for job in jobs if job.output]
         _check_outputs(workflow, jobs)
         _check_nothing_to_run(workflow, jobs)
+    listing.write(settings(experiment, "listing"), places.listing(Path("results") / experiment.run))
     # A file that DVC puts a link or copy in place of would look altered to the next call.
     _run("dvc", "commit", "--quiet", "--force", "--no-relink")
 
@@ -46,7 +52,12 @@ def to_snakemake() -> None:
     Raises UserError if `dvc status` finds that parameters, files or outputs differ.
     """
     changed = json.loads(_run("dvc", "status", "--json"))
-    if changed:
+    of_listing = [entry for entry in changed.pop("listing", []) if entry != "always changed"]
+    if of_listing:
+        changed["listing"] = of_listing
+    if not changed:
+        _check_listing(load("params.yaml"))
+    else:
         stage = next(iter(changed))
         what, absent = _difference(changed[stage][0])
         command = "dvc pull, or dvc repro" if absent else "dvc repro"
@@ -55,6 +66,16 @@ def to_snakemake() -> None:
         _touch()
     finally:  # Snakemake held the run, inside this process
         release_runs()
+
+
+def _check_listing(experiment) -> None:
+    """Refuses a run whose data sets are not those that DVC has prepared."""
+    made = read_json(places.listing(Path("results") / experiment.run) / places.METRICS)
+    odd = [
+        name for name in experiment.data.sets if made.get(name) != listing.of(experiment.data, name)
+    ]
+    if odd:
+        _refuse(f"data.sets.{odd[0]}: its files have changed", f"sets: {len(odd)}", "dvc repro")
 
 
 def _check_outputs(workflow, jobs) -> None:

@@ -20,12 +20,14 @@ from burn.experiment.schema import STAGES, Params
 from burn.steps import SUFFIXES
 
 ROOT = Path(__file__).parent.parent
+LISTING = "listing"  # a stage of DVC alone
 COPIED = ("burn", "workflow", "presets", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore")
 
 
 @dataclass(frozen=True)
 class Node:
-    """`command` has one space between words; `settings` is canonical JSON by short name."""
+    """`command` has one space between words; `settings` is canonical JSON by short name; `files`: the
+    data set on whose files it depends, by their names, sizes and times."""
 
     rule: str
     command: str
@@ -33,6 +35,7 @@ class Node:
     outputs: frozenset[str]
     parents: frozenset[str]
     settings: str
+    files: str | None = None
 
 
 def copy(folder: Path, raw: dict | None = None) -> Path:
@@ -101,6 +104,7 @@ def snakemake(folder: Path, config: dict | None = None, overlay: Path | None = N
                 outputs=frozenset(job.output),
                 parents=frozenset(name_of(parent.output) for parent in dag.dependencies[job]),
                 settings=job.params.get("settings", "{}"),
+                files=job.wildcards.dataset if "files" in job.params.keys() else None,
             )
             if dag.needrun(job):
                 planned.add(name)
@@ -113,29 +117,38 @@ def dvc(folder: Path) -> dict[str, Node]:
     from dvc.repo import Repo
 
     params = load(folder / "params.yaml")
+    looked = f"results/{params.run}/listing/metrics.json"
     with Repo(str(folder)) as repo:
 
         def path(entry) -> str:
             return Path(entry.fs_path).relative_to(folder).as_posix()
 
-        stages = list(repo.index.stages)
+        # Snakemake looks at the data sets' folders itself (a `params` of prepare).
+        (listing,) = (stage for stage in repo.index.stages if stage.name == LISTING)
+        assert listing.always_changed and path(listing.outs[0]) == looked
+        stages = [stage for stage in repo.index.stages if stage is not listing]
         outputs = {stage: frozenset(map(path, stage.outs)) for stage in stages}
         every = frozenset().union(*outputs.values())
         nodes = {}
         for stage in stages:
-            keys = [k for d in stage.deps if isinstance(d, ParamsDependency) for k in d.params]
+            read = {path(d): d.params for d in stage.deps if isinstance(d, ParamsDependency)}
+            of_files = read.pop(looked, None)
+            keys = [key for keys in read.values() for key in keys]
             files = {path(d) for d in stage.deps if not isinstance(d, ParamsDependency)}
             rule = stage.name.partition("@")[0]
             inputs = {f for file in files for f in expand(file, every, rule)}
             name = name_of(outputs[stage])
             assert name not in nodes, f"two stages make {name}"
+            parents = set(repo.index.graph[stage])
+            assert (listing in parents) == (of_files is not None)
             nodes[name] = Node(
                 rule=rule,
                 command=" ".join(stage.cmd.split()),
                 inputs=frozenset(inputs),
                 outputs=outputs[stage],
-                parents=frozenset(name_of(outputs[s]) for s in repo.index.graph[stage]),
+                parents=frozenset(name_of(outputs[s]) for s in parents - {listing}),
                 settings=dvc_settings(params, stage.cmd, keys),
+                files=of_files and of_files[0],
             )
     return nodes
 
@@ -151,7 +164,7 @@ def dvc_status(folder: Path) -> set[str]:
             )
             for stage in repo.index.stages
         }
-        return {names[address] for address in repo.status()}
+        return {names[address] for address in repo.status()} - {LISTING}  # looked at each time
 
 
 # The file of each network that these steps read; DVC can only name the folder of them all.

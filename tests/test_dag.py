@@ -81,7 +81,7 @@ def test_both_engines_have_the_nodes_and_edges_of_the_contract(resolved):
     assert {name: set(node.parents) for name, node in dvc.items()} == expected
 
 
-@pytest.mark.parametrize("field", ["inputs", "outputs", "settings"])
+@pytest.mark.parametrize("field", ["inputs", "outputs", "settings", "files"])
 def test_both_engines_agree_on(resolved, field):
     _, snakemake, dvc = resolved
     one = {name: getattr(node, field) for name, node in snakemake.items()}
@@ -95,6 +95,13 @@ def test_both_engines_run_the_same_commands(resolved):
         n: node.command.replace(overlaid, "--params params.yaml") for n, node in snakemake.items()
     }
     assert one == {name: node.command for name, node in dvc.items()}
+
+
+def test_data_sets_depend_on_their_files(resolved):
+    params, snakemake, dvc = resolved
+    for graph in (snakemake, dvc):
+        found = {name: node.files for name, node in graph.items() if node.files}
+        assert found == {f"data/{name}": name for name in params.data.sets}
 
 
 def test_stages_are_named_after_rules_and_what_sets_them_apart(resolved):

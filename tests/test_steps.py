@@ -10,6 +10,7 @@ from burn.steps import PLUMBING, SOURCES, files
 
 # Where each step begins, beside the code that the DAG hands it: a method's or a task's file.
 ENTRIES = {
+    "listing": ["burn/data/listing.py"],
     "prepare": ["burn/data/prepare.py"],
     "teacher": ["burn/teacher.py", "burn/methods"],
     "pretrain": ["burn/pretrain.py", "burn/methods"],

@@ -7,5 +7,6 @@ files       which files are images
 sources     finding images and labels: folders of images, stand-ins, limits
 official/   the layouts that owners ship, a file each; VOC's also for one's own boxes and masks
 synthetic   drawn stand-ins, so that everything runs without a download; drawing: how
+listing     which files lie there, as one value
 prepare     the step: every file decoded once, packed, counted
 """

@@ -105,7 +105,7 @@ def images_below(folder: Path, others: Others, classes: Path | None = None) -> l
     would give images twice, or with the labels of other classes. Raises UserError where a class has
     a file that is none (a pipe) or a link to nothing; without classes they are broken files.
     """
-    if classes and os.path.islink(folder) and _within(*map(os.path.realpath, (classes, folder))):
+    if classes and os.path.islink(folder) and within(*map(os.path.realpath, (classes, folder))):
         raise UserError(f"{folder}: found a link to a folder that holds it; expected a class's own")
     files, waiting, seen = [], [str(folder)], set()
     while waiting:
@@ -118,7 +118,7 @@ def images_below(folder: Path, others: Others, classes: Path | None = None) -> l
                     if entry.is_symlink():
                         places = (entry.path, classes or folder, folder)
                         target, split, top = map(os.path.realpath, places)
-                        if target in seen or _within(target, split) or _within(top, target):
+                        if target in seen or within(target, split) or within(top, target):
                             continue
                         seen.add(target)
                     waiting.append(entry.path)
@@ -131,5 +131,5 @@ def images_below(folder: Path, others: Others, classes: Path | None = None) -> l
     return files
 
 
-def _within(path: str, folder: str) -> bool:
+def within(path: str, folder: str) -> bool:
     return os.path.commonpath((path, folder)) == folder

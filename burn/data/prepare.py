@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from burn.data.broken import Broken
 from burn.data.sources import Contents, Split, read
 from burn.errors import UserError
 from burn.images.decode import fitted, load_image
-from burn.places import INDEX, TENSORS, named
+from burn.places import INDEX, SEEN, TENSORS, named
 
 BATCH = 64  # images a thread decodes at a time
 DTYPES = {"uint8": "U8", "int64": "I64", "float32": "F32"}  # NumPy's names, safetensors' names
@@ -45,7 +46,7 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
     )
     with artifact(out, "prepare", settings, kept=images) as work:
         index: dict[str, Any] = {"classes": contents.classes, "streamed": not spec.pack}
-        broken, sizes = Broken(dataset, spec, contents), {}
+        broken, found = Broken(dataset, spec, contents), {}
         if spec.pack:
             pixels = {n: _pixels(n, s, spec.size, broken) for n, s in contents.splits.items()}
             _write(work.path(TENSORS), _tensors(contents, pixels, spec.size))
@@ -53,8 +54,9 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
                 _rewrite(work.path(TENSORS), contents, broken, spec.size)
         else:
             for name, split in contents.splits.items():
-                sizes[name] = _check(name, split, broken)
+                found[name] = _check(name, split, broken)
             broken.leave_out()
+            np.savez(work.path(SEEN), **_seen(contents, found))
             for name, split in contents.splits.items():
                 index[name] = {"folder": str(split.folder), "files": split.files}
                 if split.mask_files is not None:
@@ -84,7 +86,8 @@ def prepare(dataset: str, settings: dict[str, Any], out: str | Path) -> None:
         if contents.left_out_boxes:
             work.metrics["left_out_boxes"] = contents.left_out_boxes
         if not spec.pack:
-            listed = json.dumps({k: sorted(v) for k, v in sizes.items()}, sort_keys=True)
+            hashes = {k: [[f, v[f].sha256] for f in sorted(v)] for k, v in found.items()}
+            listed = json.dumps(hashes, sort_keys=True)
             work.metrics["files_sha256"] = hashlib.sha256(listed.encode()).hexdigest()
 
 
@@ -141,31 +144,62 @@ def _pixels(name: str, split: Split, size: int, broken: Broken) -> Iterator[np.n
         yield np.stack([black if _odd(split, *row, broken) else row[1] for row in rows])
 
 
-def _check(name: str, split: Split, broken: Broken) -> list[tuple[str, int]]:
-    """Decode every file of a streamed split; (file, size in bytes) of each whole one, of masks too.
+@dataclass
+class Seen:
+    """A file of a streamed set as it was when it was checked: content, bytes, time in nanoseconds."""
+
+    sha256: str
+    size: int
+    time: int
+
+    @classmethod
+    def of(cls, path: Path) -> "Seen":
+        stat = path.stat()
+        return cls(file_hash(path), stat.st_size, stat.st_mtime_ns)
+
+
+def _check(name: str, split: Split, broken: Broken) -> dict[str, Seen]:
+    """Decode every file of a streamed split: what each whole one is, masks too, by its name.
 
     (Masks themselves were decoded when they were found.)
     """
 
-    def batch(index: range) -> list[tuple[int, int | UserError]]:
+    def batch(index: range) -> list[tuple[int, Seen | UserError]]:
         return [(i, _decoded(split, i)) for i in index]
 
-    sizes = [
-        (split.files[i], found)
+    files = {
+        split.files[i]: found
         for rows in _in_order(batch, len(split.labels), f"check {name}")
         for i, found in rows
         if not _odd(split, i, found, broken)
-    ]
+    }
     masks = [mask for mask in split.mask_files or () if mask is not None]
-    return sizes + [(mask, (split.folder / mask).stat().st_size) for mask in masks]
+    return files | {mask: Seen.of(split.folder / mask) for mask in masks}
 
 
-def _decoded(split: Split, i: int, size: int | None = None) -> np.ndarray | int | UserError:
-    """An image as a square of side `size`, or, without one, the size of its file; or what is wrong."""
+def _seen(contents: Contents, found: dict[str, dict[str, Seen]]) -> dict[str, np.ndarray]:
+    """Bytes and time of each file, int64 (N, 2): <split>, and <split>.masks, -1 where there is none.
+
+    No other step depends on them: a copy of a file has another time. Training reads no other file.
+    """
+    arrays = {}
+    for name, split in contents.splits.items():
+        for key, files in ((name, split.files), (f"{name}.masks", split.mask_files)):
+            rows = [
+                (s.size, s.time) if (s := found[name].get(f)) else (-1, -1) for f in files or ()
+            ]
+            if files is not None:
+                arrays[key] = np.array(rows, np.int64).reshape(-1, 2)
+    return arrays
+
+
+def _decoded(split: Split, i: int, size: int | None = None) -> np.ndarray | Seen | UserError:
+    """An image as a square of side `size`, or, without one, what its file is; or what is wrong."""
     path = split.folder / split.files[i]
     try:
+        seen = Seen.of(path) if size is None and path.is_file() else None
         image = load_image(path)
-        return path.stat().st_size if size is None else square(image, size)
+        return seen if size is None else square(image, size)
     except UserError as error:
         return error
 

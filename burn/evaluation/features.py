@@ -71,7 +71,9 @@ def part(split: Split, rows: Tensor) -> Split:
 
     if split.images is not None:
         return Split(split.labels[rows], images=split.images[rows])
-    return Split(split.labels[rows], files=[split.files[i] for i in rows.tolist()])
+    files = [split.files[i] for i in rows.tolist()]
+    seen = None if split.seen is None else split.seen[rows.numpy()]
+    return Split(split.labels[rows], files=files, seen=seen)
 
 
 def pictures(split: Split, rows: Tensor, side: int) -> Tensor:

@@ -136,22 +136,22 @@ def images(split: Split, chunks: list[list[int]], workers: int) -> Iterator[list
         return
     from burn.images.workers import decoded
 
-    yield from decoded(_Files(split.files), chunks, workers, collate=list)
+    yield from decoded(_Files(split), chunks, workers, collate=list)
 
 
 class _Files:
-    def __init__(self, files):
-        self.files = files
+    def __init__(self, split: Split):
+        self.split = split
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.split)
 
     def __getitem__(self, row: int) -> Tensor:
         from torchvision.transforms.v2.functional import pil_to_tensor
 
         from burn.images.decode import load_image
 
-        return pil_to_tensor(load_image(self.files[row]))
+        return pil_to_tensor(load_image(self.split.file(row)))
 
 
 def parts(data: Data, part: str, key: str, task: str) -> tuple[Split, Split]:

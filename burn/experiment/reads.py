@@ -13,6 +13,7 @@ from burn.experiment.schema import Params
 
 # What each step may read: a short name for the step's own use, and the key in params.yaml.
 READS = {
+    "listing": {"data": "data"},
     "prepare": {
         "root": "data.root",
         "download": "data.download",

@@ -1,5 +1,7 @@
 """Reading a data artifact in training: packed sets as one array, large sets from their files."""
 
+import os
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from burn.artifacts import read_json
 from burn.errors import UserError
 from burn.images.crops import NUMBERS, boxes, read_crops
 from burn.images.decode import fitted, load_image
-from burn.places import INDEX, METRICS, TENSORS
+from burn.places import INDEX, METRICS, SEEN, TENSORS
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Split:
     pixels of the image as the split gives it: the packed square, or the file's whole image.
     masks: uint8 (N, S, S), 0 background, class + 1, 255 ignore; of a streamed split mask_files, whose
     pixels say the same, None for an image that has no mask. All None where the set has none.
+    seen, masks_seen: int64 (N, 2), bytes and time of each file when it was checked.
     Tensors are mapped from the file, not loaded: index them, do not write to them.
     """
 
@@ -36,9 +39,34 @@ class Split:
     boxes: torch.Tensor | None = None
     masks: torch.Tensor | None = None
     mask_files: list[Path | None] | None = None
+    seen: np.ndarray | None = None
+    masks_seen: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def file(self, i: int) -> Path:
+        """The file of image i. Raises UserError if it is another than was checked: its label may be."""
+        return _as_seen(self.files[i], None if self.seen is None else self.seen[i])
+
+    def mask_file(self, i: int) -> Path:
+        """The file of its mask; raises the same."""
+        return _as_seen(self.mask_files[i], None if self.masks_seen is None else self.masks_seen[i])
+
+
+def _as_seen(path: Path, seen: np.ndarray | None) -> Path:
+    if seen is None:
+        return path
+    try:
+        stat = os.stat(path)
+    except OSError:  # who reads it says what is wrong
+        return path
+    if (stat.st_size, stat.st_mtime_ns) != tuple(seen.tolist()):
+        raise UserError(
+            f"{path}: found a file that has changed since the step prepare checked it; expected the "
+            "same, or another run of the pipeline, which checks it again"
+        )
+    return path
 
 
 @dataclass
@@ -76,7 +104,7 @@ def open_data(dir: str | Path) -> Data:
         raise UserError(f"{path}: no such file; has the step that makes it run?") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: {error}; expected what prepare wrote") from None
-    splits = {}
+    splits, seen = {}, _seen(dir / SEEN) if index["streamed"] else {}
     for name in sorted({key.partition(".")[0] for key in tensors}):
         own = {
             k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")
@@ -85,6 +113,7 @@ def open_data(dir: str | Path) -> Data:
             if index["streamed"]:
                 folder = Path(index[name]["folder"])
                 own["files"] = [folder / file for file in index[name]["files"]]
+                own["seen"], own["masks_seen"] = seen.get(name), seen.get(f"{name}.masks")
                 if "masks" in index[name]:
                     masks = index[name]["masks"]
                     own["mask_files"] = [None if mask is None else folder / mask for mask in masks]
@@ -95,6 +124,17 @@ def open_data(dir: str | Path) -> Data:
     if missing := {"train", *(["test"] if index["classes"] else [])} - set(splits):
         raise UserError(f"{path}: found no split {min(missing)}; expected what prepare wrote")
     return Data(index["classes"], metrics["stand_in"], metrics["size"], splits)
+
+
+def _seen(path: Path) -> dict[str, np.ndarray]:
+    """What prepare saw of the files; nothing where the artifact comes from another machine."""
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        raise UserError(f"{path}: found no whole file; expected what prepare wrote") from None
 
 
 def _check(split: Split, classes: int, where: str) -> None:
@@ -119,6 +159,8 @@ def _check(split: Split, classes: int, where: str) -> None:
         raise UserError(f"{where}: boxes: found {list(split.boxes.shape)}; expected (M, 7)")
     if split.images is None and (split.files is None or len(split.files) != count):
         raise UserError(f"{where}: found {count} labels and no such number of images")
+    if split.seen is not None and split.seen.shape != (count, 2):
+        raise UserError(f"{where}: found {count} labels and no such number of files in {SEEN}")
 
 
 class Streamed(Dataset):
@@ -131,7 +173,7 @@ class Streamed(Dataset):
     of the image's area (Inception's crop, as in MoCo and SimCLR). They depend on (seed, epoch, i)
     alone, so on no worker and no order. With crop = None there is one view, the centre: shorter
     side to size * 256 / 224, then the middle square. Nothing else is augmented here.
-    Raises UserError where a file is gone or damaged.
+    Raises UserError where a file is gone, damaged, or another than prepare has checked.
     """
 
     def __init__(
@@ -159,12 +201,12 @@ class Streamed(Dataset):
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, ...]:
         if self.crop is None:
-            crops = [self._centre(self.split.files[i])]
+            crops = [self._centre(self.split.file(i))]
         else:
             rng = np.random.default_rng([self.seed, self.epoch, i])
             uniform = rng.random((len(self.sizes), NUMBERS))
             crops = read_crops(
-                self.split.files[i],
+                self.split.file(i),
                 lambda height, width: boxes(uniform, height, width, self.shares),
                 self.sizes,
             )

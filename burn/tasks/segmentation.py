@@ -146,7 +146,7 @@ def mask(split, row: int, classes: int):
 
     if split.masks is not None:
         return split.masks[row]
-    path = split.mask_files[row]
+    path = split.mask_file(row)
     try:
         with Image.open(path) as file:  # palette indices are the classes
             pixels = np.array(file)

@@ -7,6 +7,7 @@ import yaml
 
 sys.path.insert(0, str(Path(workflow.basedir).parent))
 import burn.artifacts
+import burn.data.listing
 import burn.steps
 from burn.errors import UserError
 from burn.experiment import overlay, reading

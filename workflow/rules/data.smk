@@ -1,4 +1,5 @@
-# Data sets: checked, counted, packed into one array.
+# Data sets: checked, counted, packed into one array. Files that have changed in a set's folder are
+# noticed by their names, sizes and times.
 
 
 rule prepare:
@@ -10,6 +11,7 @@ rule prepare:
         "<results>/data/{dataset}/metrics.json",
     params:
         settings=reads("prepare"),
+        files=lambda w: burn.data.listing.text(experiment.data, w.dataset),
     log:
         "<results>/logs/prepare/{dataset}.log",
     priority: 40
