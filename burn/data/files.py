@@ -1,5 +1,6 @@
-"""Which files below a folder are images, and which are left out."""
+"""Which files below a folder are images, and which are left out; lists of files."""
 
+import codecs
 import functools
 import os
 import sys
@@ -129,6 +130,27 @@ def images_below(folder: Path, others: Others, classes: Path | None = None) -> l
                 else:
                     others.add(entry.path, os.path.splitext(entry.name)[1].lower() or "no ending")
     return files
+
+
+def read_text(path: Path, expected: str) -> str:
+    """A list in text. A byte order mark counts for nothing, and says whether it is UTF-16, as Windows
+    writes it; names of files in it need not be UTF-8. Raises UserError: no file, no text."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {expected}") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; {expected}") from None
+    try:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            text = content.decode("utf-16")
+        else:
+            text = os.fsdecode(content.removeprefix(codecs.BOM_UTF8))
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: found UTF-16 that breaks off; {expected}") from None
+    if "\0" in text:
+        raise UserError(f"{path}: found no text; {expected}")
+    return text
 
 
 def within(path: str, folder: str) -> bool:

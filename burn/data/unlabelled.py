@@ -1,13 +1,11 @@
 """Images without labels: any tree of files, or a list of files. To pretrain on, and for nothing else."""
 
-import codecs
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from burn.data.files import WANTED, Others, images_below
+from burn.data.files import WANTED, Others, images_below, read_text
 from burn.data.sources import Contents, Split
 from burn.errors import UserError
 from burn.experiment.schema import DataSet
@@ -63,20 +61,10 @@ def listed(path: Path) -> list[str]:
     """The paths that the lines of a text file name, relative to its folder or absolute; sorted, each
     once.
 
-    Blank lines, blanks around a name and a byte order mark count for nothing; names of files need
-    not be UTF-8. Raises UserError: no text, no line.
+    Blank lines and blanks around a name count for nothing. Raises UserError: no text, no line.
     """
     expected = "expected a text file with the path of an image in each line"
-    content = path.read_bytes()
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as PowerShell writes
-    try:
-        text = (
-            content.decode("utf-16") if wide else os.fsdecode(content.removeprefix(codecs.BOM_UTF8))
-        )
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: {error}; {expected}") from None
-    if "\0" in text:
-        raise UserError(f"{path}: found no text; {expected}")
+    text = read_text(path, expected)
     lines = [str(named(line.strip())) for line in text.split("\n") if line.strip()]
     if not lines:
         raise UserError(f"{path}: found no line; {expected}")

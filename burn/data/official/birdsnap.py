@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from burn.data.files import subfolders
-from burn.data.official.lists import listed, read_text, whole
+from burn.data.files import read_text, subfolders
+from burn.data.official.lists import listed, whole
 from burn.data.registry import REGISTRY
 from burn.data.sources import Contents
 from burn.errors import UserError

@@ -7,8 +7,8 @@ which synset that is.
 import re
 from pathlib import Path
 
-from burn.data.files import Others, subfolders
-from burn.data.official.lists import listed, read_text, whole
+from burn.data.files import Others, read_text, subfolders
+from burn.data.official.lists import listed, whole
 from burn.data.registry import REGISTRY
 from burn.data.sources import Contents, class_folders, folder_split, read_folder, same_classes
 from burn.errors import UserError

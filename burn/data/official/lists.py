@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from burn.data.files import read_text
 from burn.data.sources import Split
 from burn.errors import UserError
 
@@ -41,16 +42,6 @@ def rows(path: Path, columns: int, expected: str) -> list[list[str]]:
     if not lines:
         raise UserError(f"{path}: found no line; {expected}")
     return lines
-
-
-def read_text(path: Path, expected: str) -> str:
-    """A text file of an official copy. Raises UserError."""
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {expected}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}; {expected}") from None
 
 
 def whole(text: str, path: Path, expected: str) -> int:

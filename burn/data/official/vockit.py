@@ -8,13 +8,15 @@ Segmentation lists has them for train and test.
 """
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from burn.data.official.lists import read_text
+from burn.data.files import endings, is_image, read_text
 from burn.data.registry import info
 from burn.errors import UserError
 
+XML = ".xml"
 Id = tuple[str, str]  # a year's folder and the name of an image in it: ("VOC2007", "000005")
 
 
@@ -75,9 +77,11 @@ class Kit:
         return f"{year}/JPEGImages/{path}"
 
     def annotation(self, i: Id) -> Path:
-        if i[1] not in self._in(i[0], "Annotations"):
-            raise self.missing(self.folder / i[0] / "Annotations" / f"{i[1]}.xml")
-        return self.folder / i[0] / "Annotations" / f"{i[1]}.xml"
+        folder = self.folder / i[0] / "Annotations"
+        path = self._in(i[0], "Annotations").get(i[1])
+        if path is None:
+            raise self.missing(folder / f"{i[1]}.xml")
+        return folder / path
 
     def mask(self, i: Id) -> str | None:
         """Its file, relative to the folder, or None."""
@@ -99,23 +103,45 @@ class Kit:
         return (self.folder / year / what).is_dir()
 
     def _in(self, year: str, what: str) -> dict[str, str]:
-        """The files in a folder by their names without the ending: listed once, no stat each."""
+        """The images (or, of Annotations, the XML files) in a folder, by their names without the ending.
+
+        Annotation tools leave files of other kinds beside them. Where a name has several images, VOC's
+        own kind is the one. Listed once, no stat each.
+        """
         if (year, what) not in self._listed:
             path = self.folder / year / what
             if not path.is_dir():
                 raise self.missing(path)
-            names = (f.name for f in os.scandir(path) if f.is_file() and f.name[0] != ".")
-            self._listed[year, what] = {n.rpartition(".")[0]: n for n in sorted(names)}
+            names = sorted(f.name for f in os.scandir(path) if f.is_file() and f.name[0] != ".")
+            if what == "Annotations":
+                names = [name for name in names if name.lower().endswith(XML)]
+            else:
+                names = [name for name in names if is_image(str(path / name))]
+            own = ".png" if what == "SegmentationClass" else ".jpg"
+            names.sort(key=lambda name: name.lower().endswith(own))  # of two the last one stays
+            self._listed[year, what] = {os.path.splitext(name)[0]: name for name in names}
         return self._listed[year, what]
 
     def _list(self, year: str, kind: str, split: str) -> list[Id] | None:
         path = self.folder / year / "ImageSets" / kind / f"{split}.txt"
         if not path.exists():
             return None
-        lines = [line.strip() for line in read_text(path, self.expected).splitlines()]
-        if not any(lines):
+        names = [
+            line.strip() for line in read_text(path, self.expected).splitlines() if line.strip()
+        ]
+        if not names:
             raise UserError(f"{path}: found no names; expected the names of the images")
-        return [(year, line) for line in lines if line]
+        ids = dict.fromkeys((year, self._bare(year, name)) for name in names)
+        if len(ids) < len(names):
+            print(f"{path}: {len(names) - len(ids)} lines name an image again: it is taken once",
+                  file=sys.stderr)  # fmt: skip
+        return list(ids)
+
+    def _bare(self, year: str, name: str) -> str:
+        """The name of an image in a list without its ending, if it has one there."""
+        if name in self._in(year, "JPEGImages"):
+            return name
+        return os.path.splitext(name)[0] if name.lower().endswith((*endings(), XML)) else name
 
     def _lists(self, year: str, kind: str) -> tuple[list[Id], list[Id]]:
         """What to train and what to test on."""
