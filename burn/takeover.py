@@ -58,8 +58,8 @@ def to_snakemake() -> None:
     if not changed:
         _check_listing(load("params.yaml"))
     else:
-        stage = next(iter(changed))
-        what, absent = _difference(changed[stage][0])
+        found = [(stage, *_difference(one)) for stage, entry in changed.items() for one in entry]
+        stage, what, absent = next((f for f in found if f[2]), found[0])
         command = "dvc pull, or dvc repro" if absent else "dvc repro"
         _refuse(f"{stage}: {what}", f"stages that differ: {len(changed)}", command)
     try:
