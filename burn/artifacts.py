@@ -267,8 +267,11 @@ def read_json(path: str | Path, **kinds: type | tuple) -> Any:
         content = json.loads(Path(path).read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; has the step that makes it run?") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise UserError(f"{path}: not JSON: {error.msg} ({place})") from None
+    except (ValueError, RecursionError):  # no text, or one of brackets alone
+        raise UserError(f"{path}: not JSON") from None
     if kinds and not isinstance(content, dict):
         raise UserError(f"{path}: found a {type(content).__name__}; expected a mapping")
     for key, kind in kinds.items():

@@ -39,12 +39,12 @@ def test_an_mlp_is_read_back(kind):
     [
         ({"3.weight": torch.ones(8, 13)}, "3 takes 13 numbers; expected 12"),
         ({"1.running_mean": torch.ones(5)}, "1 takes 5 numbers; expected 12"),
-        ({"1.running_var": torch.ones(5)}, "size mismatch for 1.running_var"),
+        ({"1.running_var": torch.ones(5)}, "1.running_var [5]"),
         ({"0.weight": torch.ones(12, 23)}, "0 takes 23 numbers; expected 24"),
-        ({"7.weight": torch.ones(8, 8)}, "'weight'"),  # two places without tensors
-        ({"0.weight": torch.ones(12, 24, 1, 1)}, "too many values"),
-        ({"0.more": torch.ones(1)}, "Unexpected key"),
-        ({"scale": torch.ones(1)}, "invalid literal"),
+        ({"7.weight": torch.ones(8, 8)}, "7.weight [8, 8]"),  # two places without tensors
+        ({"0.weight": torch.ones(12, 24, 1, 1)}, "found 0.weight [12, 24, 1, 1]"),
+        ({"0.more": torch.ones(1)}, "0.more [1]"),
+        ({"scale": torch.ones(1)}, "scale [1]"),
     ],
 )
 def test_what_is_no_mlp_is_one_line(change, reason):

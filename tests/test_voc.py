@@ -183,7 +183,7 @@ def put(file, content):
         ("folder", put("Annotations/01.xml", "<annotation><object><name>x</name></object>"),
          "Annotations/01.xml", "expected a VOC annotation"),
         ("folder", put("Annotations/01.xml", "<annotation><object/></annotation>"),
-         "Annotations/01.xml", "expected a VOC annotation"),
+         "Annotations/01.xml", "object 1: found no name; expected its class"),
         ("official", put("SegmentationClass/01.png", mask(21)),
          "SegmentationClass/01.png", "found 21; expected 0 to 20, or 255"),
         ("official", put("SegmentationClass/01.png", Image.new("L", (40, 40))),

@@ -1,7 +1,6 @@
 """Image files into pixels."""
 
 import os
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +27,25 @@ def load_image(path: str | Path, mode: str | None = "RGB") -> Image.Image:
             if mode is None:
                 return image
             return _eight_bits(image, path).convert(mode)
-    except (
-        OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError,
-    ) as error:  # fmt: skip
-        found = "an empty file" if os.path.getsize(path) == 0 else " ".join(str(error).split())
-        raise UserError(f"{path}: found {found}; expected a whole image") from None
+    except UserError:
+        raise
+    except Image.DecompressionBombError:
+        found = f"more than {2 * Image.MAX_IMAGE_PIXELS} pixels"
+    except MemoryError:
+        found = "more pixels than memory holds"
+    except Exception as error:  # noqa: BLE001 - of a damaged file Pillow's decoders raise nearly anything
+        found = "an empty file" if os.path.getsize(path) == 0 else _wrong(error)
+    raise UserError(f"{path}: found {found}; expected a whole image")
+
+
+def _wrong(error: Exception) -> str:
+    """What Pillow says of a file, where it speaks of it and not of its own code."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "no image that Pillow knows"
+    said = " ".join(str(error).split())
+    if isinstance(error, OSError | SyntaxError) and said and "buffer" not in said:
+        return f"a damaged image ({said})"
+    return "a damaged image"
 
 
 def _eight_bits(image: Image.Image, path: str | Path) -> Image.Image:

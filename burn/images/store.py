@@ -118,8 +118,11 @@ def open_data(dir: str | Path) -> Data:
                     masks = index[name]["masks"]
                     own["mask_files"] = [None if mask is None else folder / mask for mask in masks]
             splits[name] = Split(**own)
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{dir}: {name}: {error}; expected what prepare wrote") from None
+        except (KeyError, TypeError):
+            raise UserError(
+                f"{dir}: {name}: found something missing or too much in {INDEX} and {TENSORS}; expected "
+                "what prepare wrote"
+            ) from None
         _check(splits[name], len(index["classes"]), f"{path}: {name}")
     if missing := {"train", *(["test"] if index["classes"] else [])} - set(splits):
         raise UserError(f"{path}: found no split {min(missing)}; expected what prepare wrote")

@@ -101,9 +101,10 @@ def described(path: Path) -> nn.Module:
     config = read_json(path, network=dict)["network"]
     try:
         return network(config)
-    except Exception as error:  # keys or values that no network takes fail in any way
-        found = f"{config!r:.120} ({' '.join(str(error).split())[:80]})"
-        raise UserError(f"{path}: network: found {found}; expected arch, width, stem ...") from None
+    except Exception:  # keys or values that no network takes fail in any way
+        raise UserError(
+            f"{path}: network: found {config!r:.120}; expected arch, width, stem ..."
+        ) from None
 
 
 def filled(dir: str | Path, weights: dict[str, dict[str, Tensor]]) -> nn.Module:

@@ -53,8 +53,10 @@ def counts(results: Path, method: str, stage: str) -> list[dict[str, Any]]:
         network = counted[method]["network"]
         about = {"method": method, "arch": network["arch"], "neck": network.get("neck", False)}
         return [about | c for c in counted[method]["counts"] if c["precision"] == precision]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: {method}: {error}; expected what the step cost wrote") from None
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{path}: {method}: found {counted[method]!r:.80}; expected what the step cost wrote"
+        ) from None
 
 
 def records(settings: dict[str, Any], frame: pd.DataFrame, results: Path) -> pd.DataFrame:

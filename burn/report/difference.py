@@ -137,9 +137,9 @@ def correct(settings: dict[str, Any], results: Path, protocol: str, method: str,
         try:
             with np.load(path) as predictions:
                 bits = predictions[STAGE]
-        except (KeyError, ValueError, OSError, EOFError, TypeError, BadZipFile) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{path}: found {reason}; expected bits for {STAGE}") from None
+        except (KeyError, ValueError, OSError, EOFError, TypeError, BadZipFile):
+            found = "no whole file with them" if path.exists() else "no such file"
+            raise UserError(f"{path}: found {found}; expected bits for {STAGE}") from None
         if len(bits) != -(-images // 8):
             raise UserError(f"{path}: found {len(bits)} bytes; expected bits for {images} images")
         out.append(np.unpackbits(bits, count=images))

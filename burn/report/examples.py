@@ -33,9 +33,10 @@ def kept(path: Path, stage: str) -> Kept:
         with np.load(path) as arrays:
             own = [name for name in arrays if name.startswith(f"{stage}.")]
             return {name.removeprefix(f"{stage}."): arrays[name] for name in own}
-    except (ValueError, OSError, EOFError, KeyError, BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: found {reason}; expected arrays of an evaluation") from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; expected arrays of an evaluation") from None
+    except (ValueError, OSError, EOFError, KeyError, BadZipFile, zlib.error):
+        raise UserError(f"{path}: found no whole file; expected arrays of an evaluation") from None
 
 
 def detections(methods: dict[str, Kept], base: Path) -> None:

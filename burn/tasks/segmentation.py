@@ -142,16 +142,13 @@ def mask(split, row: int, classes: int):
     """The mask of an image, uint8 (H, W). Raises UserError where its file is none of `classes`."""
     import numpy as np
     import torch
-    from PIL import Image
+
+    from burn.images.decode import load_image
 
     if split.masks is not None:
         return split.masks[row]
     path = split.mask_file(row)
-    try:
-        with Image.open(path) as file:  # palette indices are the classes
-            pixels = np.array(file)
-    except OSError as error:
-        raise UserError(f"{path}: {error}; expected a mask in PNG") from None
+    pixels = np.array(load_image(path, None))  # palette indices are the classes
     if pixels.ndim != 2 or pixels.dtype != np.uint8:
         raise UserError(
             f"{path}: found {pixels.dtype} {pixels.shape}; expected one byte per pixel, its class"

@@ -60,6 +60,10 @@ def projector(dim: int, outputs: int, hidden: int) -> nn.Sequential:
     return VICRegProjectionHead(dim, hidden, outputs).layers
 
 
+class _Unfit(ValueError):
+    """Tensors that are no MLP: which, and why."""
+
+
 def mlp_like(weights: dict[str, Tensor], where: str, dim: int | None = None) -> nn.Sequential:
     """The MLP that the state dict `weights` is of, filled from it: (N, dim) -> (N, outputs).
 
@@ -75,14 +79,16 @@ def mlp_like(weights: dict[str, Tensor], where: str, dim: int | None = None) -> 
     try:
         head = nn.Sequential(*_layers(weights, dim))
         head.load_state_dict(weights)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise UserError(f"{where}: tensors do not fit an MLP: {reason}") from None
+    except _Unfit as error:
+        raise UserError(f"{where}: tensors do not fit an MLP: {error}") from None
+    except (KeyError, ValueError, TypeError, RuntimeError):
+        found = ", ".join(f"{key} {list(tensor.shape)}" for key, tensor in weights.items())
+        raise UserError(f"{where}: tensors do not fit an MLP: found {found:.250}") from None
     return head
 
 
 def _layers(weights: dict[str, Tensor], width: int | None) -> list[nn.Module]:
-    """What is at each place of an MLP. Raises ValueError where shapes do not chain."""
+    """What is at each place of an MLP. Raises _Unfit where shapes do not chain."""
     places: dict[int, dict[str, Tensor]] = {}
     for key, tensor in weights.items():
         place, _, leaf = key.partition(".")
@@ -98,13 +104,13 @@ def _layers(weights: dict[str, Tensor], width: int | None) -> list[nn.Module]:
             held["weight"].shape if is_linear else held["running_mean"].shape * 2
         )  # of a batch norm both are its channels
         if width not in (None, inputs):
-            raise ValueError(f"{place} takes {inputs} numbers; expected {width}")
+            raise _Unfit(f"{place} takes {inputs} numbers; expected {width}")
         if is_linear:
             layers.append(nn.Linear(inputs, outputs, bias="bias" in held))
         elif layers:
             layers.append(nn.BatchNorm1d(outputs, affine="weight" in held))
         else:
-            raise ValueError("a batch norm comes first; expected a linear layer")
+            raise _Unfit("a batch norm comes first; expected a linear layer")
         width = outputs
     return layers
 

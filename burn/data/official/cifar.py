@@ -63,6 +63,10 @@ def _fetch(folder: Path, dataset: str) -> None:
         raise UserError(f"{folder}: download of {dataset} failed: {message}") from None
 
 
+class _Refused(str):
+    """The name of what a pickle wants to call."""
+
+
 class _Arrays(pickle.Unpickler):
     """Unpickles lists, dicts and NumPy arrays, and nothing that could run code."""
 
@@ -73,7 +77,7 @@ class _Arrays(pickle.Unpickler):
             (module, name) == ("_codecs", "encode")
         ):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in it")
+        raise pickle.UnpicklingError(_Refused(f"{module}.{name}"))
 
 
 def _unpickle(path: Path, expected: str) -> dict:
@@ -82,10 +86,12 @@ def _unpickle(path: Path, expected: str) -> dict:
             content = _Arrays(file, encoding="latin1").load()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {expected}") from None
-    except Exception as error:  # noqa: BLE001 - a damaged pickle can raise nearly anything
-        raise UserError(
-            f"{path}: {' '.join(str(error).split())}; expected a CIFAR pickle"
-        ) from None
+    except pickle.UnpicklingError as error:
+        refused = [word for word in error.args if isinstance(word, _Refused)]
+        found = f"{refused[0]}, which has no place in it" if refused else "no whole pickle"
+        raise UserError(f"{path}: found {found}; expected a CIFAR pickle") from None
+    except Exception:  # noqa: BLE001 - a damaged pickle can raise nearly anything
+        raise UserError(f"{path}: found no whole pickle; expected a CIFAR pickle") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: found a {type(content).__name__}; expected a CIFAR pickle")
     return content
@@ -103,8 +109,8 @@ def _batch(
         )
     try:
         labels = np.array([operator.index(label) for label in labels.ravel()], np.int64)
-    except (TypeError, OverflowError) as error:
-        raise UserError(f"{path}: found a label that is none: {error}; expected numbers") from None
+    except (TypeError, OverflowError):
+        raise UserError(f"{path}: found a label that is no number; expected numbers") from None
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         odd = labels.min() if labels.min() < 0 else labels.max()
         raise UserError(f"{path}: found label {odd}; expected 0 to {classes - 1}")

@@ -82,5 +82,5 @@ def _synsets(path: Path, expected: str) -> dict[int, str]:
         }
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {expected}") from None
-    except Exception as error:  # noqa: BLE001 - a damaged file can raise nearly anything
-        raise UserError(f"{path}: {' '.join(str(error).split())}; {expected}") from None
+    except Exception:  # noqa: BLE001 - a damaged file can raise nearly anything
+        raise UserError(f"{path}: found no table of synsets; {expected}") from None
