@@ -188,11 +188,14 @@ def test_what_prepare_saw_fits_what_it_left(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["snakemake", "dvc"])
 def test_both_engines_prepare_again_what_has_changed_and_nothing_else(tmp_path, engine):
-    tree(tmp_path / "x", TWO)
-    tree(tmp_path / "y", TWO)
+    """Whatever the folder is called, and the report: no engine takes it for a pattern of its own."""
+    root = tmp_path / "my {images} of ${run} $5 'a' %(b)s"
+    tree(root / "x", TWO)
+    tree(root / "y", {split: {"{dataset}": 1, "$x$": 1} for split in TWO})
     sets = {name: {"source": "folder", "size": 16} for name in "xy"}
     sets = dict.fromkeys(plain(load(graphs.ROOT / "params.yaml"))["data"]["sets"]) | sets
-    own = {"data": {"root": str(tmp_path), "sets": sets}, "pretrain_on": "x",
+    own = {"data": {"root": str(root), "sets": sets}, "pretrain_on": "x",
+           "report": {"title": "{results} of ${run}"},
            "protocols": dict.fromkeys(plain(load(graphs.ROOT / "params.yaml"))["protocols"])
            | {"linear-x": {"task": "linear", "dataset": "x"}}}  # fmt: skip
     raw = merge(plain(load(graphs.ROOT / "params.yaml")), own)
@@ -211,9 +214,9 @@ def test_both_engines_prepare_again_what_has_changed_and_nothing_else(tmp_path, 
 
     assert made_again() == {"x", "y"}
     assert made_again() == set()
-    swap(tmp_path / "x/train")
-    (tmp_path / "x/train/cat").rename(tmp_path / "x/train/owl")
-    (tmp_path / "x/test/cat").rename(tmp_path / "x/test/owl")
+    swap(root / "x/train")
+    for split in TWO:
+        (root / "x" / split / "cat").rename(root / "x" / split / "owl")
     assert made_again() == {"x"}
     index = (folder / "results/default/data/x/index.json").read_text()
     assert "owl" in index and "cat" not in index

@@ -166,6 +166,8 @@ def _paint(classes: int) -> np.ndarray:
 
 
 def _key(figure: Any, names: list[tuple[str, Any]]) -> None:
-    handles = [Patch(fc=colour, ec="black", lw=0.3, label=name) for name, colour in names]
+    handles = [
+        Patch(fc=colour, ec="black", lw=0.3, label=style.plain(name)) for name, colour in names
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=6,
                   handlelength=1, columnspacing=1)  # fmt: skip

@@ -111,7 +111,9 @@ def ladder(cells: pd.DataFrame, label: str, base: Path) -> None:
         for ax, (column, published) in zip(axes, panels, strict=True):
             _rungs(ax, column, published)
             ax.set_xlabel(label)
-        axes[0].set_yticks(range(len(columns[0])), [names[0] for names in columns[0].names])
+        axes[0].set_yticks(
+            range(len(columns[0])), [style.plain(names[0]) for names in columns[0].names]
+        )
         axes[0].invert_yaxis()
 
 

@@ -94,9 +94,16 @@ def _number(cell, link: Callable[[str, str], str]) -> Cell:
 def to_markdown(grid: Grid) -> str:
     """A pipe table."""
     rule = [":--" if head.kind == "name" else "--:" for head in grid.heads]
-    body = [[MARKDOWN[c.mark].format(c.text) + c.after for c in line] for line in grid.lines]
+    body = [[MARKDOWN[c.mark].format(plain(c.text)) + c.after for c in line] for line in grid.lines]
     lines = [[head.text for head in grid.heads], rule, *body]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def plain(text: str) -> str:
+    """`text` as Markdown prints it; an underscore within a word, and brackets without an address, mean
+    nothing there."""
+    text = re.sub(r"[\\`*$<>&|~]|\](?=[(\[:])|(?<!\w)_|_(?!\w)", lambda m: "\\" + m[0], text)
+    return text.replace("\n", " ")
 
 
 def to_latex(grid: Grid) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jinja2
 from PIL import Image
 
-from burn.report.grid import Grid, to_markdown
+from burn.report.grid import Grid, plain, to_markdown
 from burn.report.style import DPI
 
 SCREEN = 200  # dots per inch of a figure on the page
@@ -43,7 +43,7 @@ class Section(NamedTuple):
 
 def markdown(title: str, sections: list[Section]) -> str:
     """The page for a reader of the repository."""
-    out = [f"# {title}"]
+    out = [f"# {plain(title)}"]
     for section in sections:
         out += [f"## {section.title}"] if section.title else []
         for block in section.blocks:

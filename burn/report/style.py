@@ -32,6 +32,13 @@ STYLE = {
 }  # fmt: skip
 
 
+def plain(name: str) -> str:
+    """A name that a user gave (of a class, of a row) as matplotlib writes it as it stands: it takes what
+    is between two $ for mathematics, and leaves what begins with _ out of legends."""
+    name = " ".join(name.split()).replace("$", r"\$")
+    return f" {name}" if name.startswith("_") else name
+
+
 @contextmanager
 def canvas(base: Path, width: float, height: float) -> Iterator[Figure]:
     """A figure of that size in inches; it is saved as `base`.pdf and `base`.png.

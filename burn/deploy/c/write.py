@@ -1,6 +1,5 @@
 """The folder runtimes/c: network.c, network.h, main.c and a Makefile."""
 
-import json
 from dataclasses import astuple
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def _source(told: Tables, title: str, names: list[str]) -> str:
         "const char *network_set(void)\n{\n    return NETWORK_SET;\n}\n",
     ]
     if names:
-        each = ",\n    ".join(map(json.dumps, names))
+        each = ",\n    ".join(map(_string, names))
         parts.append(f"const char *const network_names[NETWORK_CLASSES] = {{\n    {each}\n}};\n")
     for name, array in arrays.items():
         parts.append(
@@ -114,6 +113,13 @@ def _function(name: str, image: str, given: str) -> str:
         f"    run(&NET, {given}, memory->levels, memory->rows, memory->bits[0], memory->bits[1], "
         "memory->stream, memory->ends, outputs);\n}\n"
     )
+
+
+def _string(name: str) -> str:
+    """A string of C, in UTF-8; what could end it, or be a trigraph, is written by its number."""
+    plain = set(range(32, 127)) - set(b'"\\?')
+    content = name.encode(errors="surrogateescape")
+    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in content) + '"'
 
 
 def _kind(array: np.ndarray) -> str:
