@@ -7,8 +7,8 @@ fill the sphere: their coding rate (Yu et al., NeurIPS 2020, eq. 5)
 
 is maximised for each crop's (N, D) batch Z of unit vectors. No negatives, no momentum copy: after
 one pass over CIFAR-10 its features are where the other losses here are after several
-(results/published/teacher). The paper takes 20 crops; with few passes 2 crops and small batches,
-so more updates, are better.
+(results/networks/teacher/README.md). The paper takes 20 crops; with few passes 2 crops and small
+batches, so more updates, are better.
 
 lightly's EMPSSLLoss is not used: it adds the coding rate where the paper subtracts it.
 """
