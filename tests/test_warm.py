@@ -156,13 +156,19 @@ def fewer_files():
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
 
 
+def ignored_or_not(number):
+    """The other of the two: tests may themselves run in the background."""
+    ignored = signal.getsignal(number) == signal.SIG_IGN
+    signal.signal(number, signal.SIG_DFL if ignored else signal.SIG_IGN)
+
+
 OTHERS = {
     "umask": lambda: os.umask(0o027),
     "niceness": lambda: os.nice(1),
     "scheduler": lambda: os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)),
     "limits": fewer_files,
-    "nohup": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
-    "in the background": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    "nohup": lambda: ignored_or_not(signal.SIGHUP),
+    "in the background": lambda: ignored_or_not(signal.SIGINT),
     "blocked signals": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2]),
     "no new rights": no_new_rights,
     "out of memory": rather_killed,

@@ -11,6 +11,7 @@ import torch
 from cli import ENVIRONMENT, call, pretrain, start, write
 from PIL import Image
 from torch import nn
+from torch.utils.data._utils import signal_handling
 from toys import CPU, loader
 
 from burn.errors import UserError
@@ -114,7 +115,16 @@ def test_images_are_read_without_a_draw_from_the_generator_that_training_uses():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_what_a_process_does_about_others_is_left_as_it_was(streamed):
+@pytest.fixture
+def no_handler(monkeypatch):
+    """As in a process that has had no DataLoader; other tests may have left torch's handler."""
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+def test_what_a_process_does_about_others_is_left_as_it_was(streamed, no_handler):
     """torch's handler, left behind, ends an export by SIGSEGV where AMX is in use: it calls a compiler."""
     split = open_data(streamed / "data").split("train")
     before = signal.getsignal(signal.SIGCHLD)
