@@ -1,8 +1,13 @@
 """Networks whose every number matters, as training would leave them, for the tests of deployment."""
 
+import json
+
+import cli
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from burn.artifacts import write_json
 from burn.networks import build
 
 SMALL = {"arch": "reactnet", "width": 0.25, "stem": "imagenet", "neck": True, "gradient": "clipped"}
@@ -50,3 +55,18 @@ def same(one: torch.Tensor, other: torch.Tensor, tolerance: float = 1e-5) -> boo
     activation, all that follows is another."""
     found = apart(one, other)
     return one.shape == other.shape and found[len(found) * 7 // 8 - 1] < tolerance
+
+
+def left(folder, network, precision="binary", epochs=1, **facts):
+    """`network` in `folder` as a training step leaves it."""
+    folder.mkdir(parents=True)
+    save_file(build.flatten({"network": network}), folder / "weights.safetensors")
+    told = {"network": network.config, "precision": precision, "stage": precision, "seed": 0}
+    write_json(folder / "metrics.json", told | {"method": "burn", "epochs": epochs} | facts)
+    return folder
+
+
+def exported(place, networks, out, data=True) -> dict:
+    words = ["export", "--params", place / "params.yaml", "--networks", networks, "--out", out]
+    assert cli.call(*words, *(["--data", place / "data"] if data else [])) == 0
+    return json.loads((out / "metrics.json").read_text())

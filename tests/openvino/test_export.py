@@ -6,7 +6,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
 
 import cli
 import deployed
@@ -15,61 +14,19 @@ import onnx
 import openvino
 import pytest
 import torch
+from deployed import exported, left
 from pixels import gaussian_data
-from safetensors.torch import save_file
 
 import burn
 from burn.artifacts import write_json
 from burn.deploy import qonnx, runtime
-from burn.deploy.c.compiled import Compiled, sets
+from burn.deploy.c.compiled import Compiled
 from burn.deploy.c.write import FILES
 from burn.evaluation.scores import Scores
 from burn.export import Images
-from burn.images.augment import plain
-from burn.images.store import open_data
-from burn.latency import exports, interleaved, latency, onnx_graph
-from burn.networks import build
 from burn.tasks.linear import Options, examine
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Images to tell apart, 32 pixels wide, in classes; what the tests make lies beside them."""
-    folder = tmp_path_factory.mktemp("export")
-    sets = {"imagenet": {"size": 32, "classes": 4, "train": 400, "test": 200}}
-    changes = {
-        "data": {"sets": sets},
-        "protocols": {"probe": {"task": "linear", "dataset": "imagenet"}},
-    }
-    params = cli.write(folder, changes | {"tasks": {"linear": {"epochs": 20, "milestones": [15]}}})
-    words = ["prepare", "--params", params, "--dataset", "imagenet", "--out", folder / "data"]
-    assert cli.call(*words) == 0
-    return folder
-
-
-def left(folder, network, precision="binary", epochs=1, **facts):
-    """`network` in `folder` as a training step leaves it."""
-    folder.mkdir(parents=True)
-    save_file(build.flatten({"network": network}), folder / "weights.safetensors")
-    told = {"network": network.config, "precision": precision, "stage": precision, "seed": 0}
-    write_json(folder / "metrics.json", told | {"method": "burn", "epochs": epochs} | facts)
-    return folder
-
-
-def exported(place, networks, out, data=True) -> dict:
-    words = ["export", "--params", place / "params.yaml", "--networks", networks, "--out", out]
-    assert cli.call(*words, *(["--data", place / "data"] if data else [])) == 0
-    return json.loads((out / "metrics.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def binary(place):
-    """(network, folder of its export, metrics) of a fully binary network."""
-    network = deployed.network()
-    folder = left(place / "binary" / "net", network)
-    return network, place / "binary" / "out", exported(place, folder, place / "binary" / "out")
 
 
 def test_every_format_is_compared_with_the_network(place, binary):
@@ -198,85 +155,6 @@ def test_without_data_nothing_is_compared(place, binary):
     assert set(metrics["formats"]["openvino"]) == {"bits", "bytes"} and "images" not in metrics
 
 
-@pytest.fixture(scope="module")
-def evaluation(place, binary):
-    """A linear evaluation of that network, where a run has it."""
-    code, out = (
-        cli.METHODS.parent / "tasks" / "linear.py",
-        place / "eval" / "probe" / "burn" / "seed0",
-    )
-    words = ["protocol", "--params", place / "params.yaml", "--protocol", "probe", "--code", code]
-    assert cli.call(*words, "--data", place / "data", "--out", place / "protocols" / "probe") == 0
-    words = [
-        "evaluate",
-        "--params",
-        place / "params.yaml",
-        "--protocol",
-        place / "protocols" / "probe",
-    ]
-    words += ["--networks", place / "binary" / "net", "--seed", 0, "--out", out]
-    assert cli.call(*words) == 0
-    return out
-
-
-def classified(place, networks, evaluation, out, *more) -> int:
-    words = ["export", "--params", place / "params.yaml", "--networks", networks, "--out", out]
-    return cli.call(*words, "--classifier", evaluation, *more)
-
-
-def test_with_a_classifier_it_finds_the_classes_that_the_evaluation_found(
-    place, binary, evaluation
-):
-    out = place / "classifier"
-    assert classified(place, place / "binary" / "net", evaluation, out) == 0
-    top1 = json.loads((evaluation / "metrics.json").read_text())["stages"]["binary"]["top1"]
-    assert 30 < top1 < 100, "of four classes: there must be something to lose"
-    metrics = json.loads((out / "metrics.json").read_text())
-    assert metrics["classifier"] == {"protocol": "probe", "classes": 4, "top1": top1}
-    assert (metrics["images"], set(metrics["formats"])) == (200, {"packed", "openvino", "c"})
-    data = open_data(place / "data")
-    test, images = data.split("test"), plain(data.split("test").images, 32)
-    graph = runtime.Compiled(runtime.read(out / "runtimes" / "network.xml"), 1)
-    for name, run in (("openvino", graph), ("c", Compiled(out / "runtimes" / "c"))):
-        scores = run(images)
-        assert scores.shape == (200, 4)
-        found = 100 * float((scores.argmax(1) == test.labels).float().mean())
-        assert found == pytest.approx(top1, abs=0.1), "of 200 images: not one is another"
-        assert metrics["formats"][name]["top1"] == pytest.approx(found, abs=0.01)
-        assert metrics["formats"][name]["agreement"] > 99
-    subprocess.run(["make", "-s", "-C", out / "runtimes" / "c"], check=True)
-    ppm = b"P6 32 32 255\n" + test.images[0].permute(1, 2, 0).numpy().tobytes()
-    said = subprocess.run([out / "runtimes/c/network"], input=ppm, capture_output=True).stdout
-    best = int(scores[0].argmax())
-    assert said.decode() == f"{best} {data.classes[best]}\n"
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda m: m.update(method="s2bnn"), "method: found 's2bnn'; expected 'burn', exported"),
-        (lambda m: m.update(seed=1), "seed: found 1; expected 0, exported"),
-        (lambda m: m["stages"]["binary"].pop("top1"), "stages.binary.top1: missing"),
-        (lambda m: m["stages"]["binary"].update(top1=12.5), "stages.binary.top1: found 12.5; expected"),
-        (lambda m: m.update(protocol="gone"), "protocols/gone/protocol.json: no such file"),
-    ],
-)  # fmt: skip
-def test_another_evaluation_is_one_line(place, binary, evaluation, capsys, change, said):
-    told = json.loads((evaluation / "metrics.json").read_text())
-    change(told)
-    other = place / "eval" / "probe" / "burn" / "other"
-    other.mkdir(exist_ok=True)
-    write_json(other / "metrics.json", told)
-    assert classified(place, place / "binary" / "net", other, place / "refused") == 2
-    assert said in cli.error_of(capsys) and not (place / "refused").exists()
-
-
-def test_a_classifier_has_its_own_images(place, binary, evaluation, capsys):
-    more = ("--data", place / "data")
-    assert classified(place, place / "binary" / "net", evaluation, place / "refused", *more) == 2
-    assert "--data: found" in cli.error_of(capsys)
-
-
 def test_c_alone_and_what_it_cannot_hold(place, binary, capsys):
     words = ["export", "--params", place / "params.yaml", "--only", "c", "--networks"]
     assert cli.call(*words, place / "binary" / "net", "--out", place / "only") == 0
@@ -362,64 +240,3 @@ def test_networks_in_git_are_what_their_metrics_say(name):
     assert deployed.same(
         runtime.Compiled(runtime.read(folder / "runtimes/network.xml"))(x), burn.load(folder)(x)
     )
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_onnx_runtime_gives_the_features(binary, threads):
-    network, _, _ = binary
-    images = torch.randn(4, 3, 32, 32)
-    graph = onnx_graph(network, "binary", 32)
-    constants = {tensor.name for tensor in graph.graph.initializer}
-    signed = [n for n in graph.graph.node if n.op_type == "GreaterOrEqual"]
-    assert len(signed) == 26 and not {n.input[0] for n in signed} & constants, (
-        "weights are signed once"
-    )
-    session = runtime.Session(graph, threads)
-    apart = (session(images) - network(images)).abs().amax(1) / network(images).abs().max()
-    assert (apart < 1e-4).sum() >= 3  # a sum that rounds differently may flip a sign of one
-
-
-def test_times_are_measured_of_all_runtimes_in_turns():
-    order = []
-    runtimes = {name: lambda x, name=name: order.append(name) for name in "ab"}
-    found = interleaved(runtimes, None, 0)
-    assert set(found) == {"a", "b"} and all(len(times) >= 5 for times in found.values())
-    turns = "".join(order[2:])
-    assert turns.index("b") < turns.rindex("a"), "not one after the other is done"
-
-
-def test_latency_measures_each_network_once(place, binary, tmp_path, monkeypatch):
-    monkeypatch.setattr("burn.latency.settings", lambda facts, folder: [
-        ({"pixels": facts["pixels"], "exported": True}, burn.load(folder))
-    ])  # fmt: skip
-    monkeypatch.setattr("burn.latency.CHUNK", 0.0)
-    monkeypatch.setattr("burn.latency.LEAST", 2)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
-    _, out, _ = binary
-    for method in ("burn", "s2bnn"):
-        folder = tmp_path / "export" / method / "seed0"
-        shutil.copytree(out, folder)
-        write_json(
-            folder / "metrics.json",
-            json.loads((out / "metrics.json").read_text()) | {"method": method},
-        )
-    latency(exports(tmp_path, ["burn", "s2bnn", "gone"], 0), tmp_path / "latency.json", 0)
-    found = json.loads((tmp_path / "latency.json").read_text())
-    assert all(row["methods"] == ["burn", "s2bnn"] for row in found["rows"])
-    runtimes = {row["runtime"] for row in found["rows"]}
-    assert runtimes == {
-        "torch",
-        "ONNX Runtime fp32",
-        "OpenVINO fp32",
-        "OpenVINO int8",
-        "OpenVINO 1 bit",
-        *(f"C {Compiled(out / 'runtimes/c', flags).set}" for flags in sets()),
-    }
-    assert {row["batch"] for row in found["rows"]} == {1, 32}
-    assert all(0 < row["low"] <= row["median"] <= row["high"] for row in found["rows"])
-    assert found["machine"]["processor"] and found["machine"]["threads"] >= 1
-
-
-def test_latency_without_an_export_is_one_line(tmp_path, capsys):
-    assert cli.call("latency", "--results", tmp_path) == 2
-    assert "found no exported network" in cli.error_of(capsys)
