@@ -292,12 +292,12 @@ def _code(args) -> int:
             print(str(stopped) or "stopped by SIGINT", file=sys.stderr)
         return getattr(stopped, "code", 130)
     except RuntimeError as error:
-        from burn.machine import lost_another
+        from burn.machine import LOST, lost_another
 
         if args.debug or not lost_another(error):
             raise
         print("error: another process of this step has ended", file=sys.stderr)
-        return 1
+        return LOST
     return 0
 
 

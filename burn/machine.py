@@ -45,10 +45,13 @@ def _keep_freed_memory() -> None:
         pass  # not glibc
 
 
+LOST = 3  # exit code of a process of a step that another one left alone
+
+
 def relaunch(machine: Machine) -> None:
     """With `gpus` above 1, run this very command under torchrun, one process per GPU, and exit.
 
-    The exit code is that of the first process that failed, or 128 + the signal that killed it.
+    The exit code is that of the first process that failed of itself, or 128 + the signal that killed it.
     """
     if machine.gpus <= 1 or "LOCAL_RANK" in os.environ:
         return
@@ -61,7 +64,9 @@ def relaunch(machine: Machine) -> None:
     try:
         run.main(["--standalone", f"--nproc-per-node={machine.gpus}", "-m", "burn", *sys.argv[1:]])
     except ChildFailedError as error:
-        code = error.get_first_failure()[1].exitcode
+        failures = error.failures.values()  # torchrun may find several at once
+        cause = min(failures, key=lambda f: (f.exitcode == LOST, f.timestamp))
+        code = cause.exitcode
         if code < 0:  # killed, so it could say nothing itself
             name = signal.Signals(-code).name
             print(f"error: a process of this step was killed by {name}; "

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from cli import call, hashes, pretrain, start, write
 from safetensors.torch import load_file
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from burn import machine
 from burn.experiment.overlay import merge
@@ -257,3 +259,19 @@ def test_the_kill_of_one_process_ends_the_step_which_goes_on_to_the_same_bytes(g
     assert "Traceback" not in said[1][1]
     assert "resuming at update 20 of 24" in said[2][0]
     assert hashes(cut) == hashes(whole)
+
+
+def test_the_exit_code_is_that_of_the_process_that_failed_of_itself(monkeypatch, capsys):
+    """torchrun may find that one, and one that was left alone, at once."""
+    codes = {0: machine.LOST, 1: -signal.SIGKILL}
+    failures = {rank: ProcessFailure(rank, 100 + rank, code, "") for rank, code in codes.items()}
+
+    def main(words):
+        raise ChildFailedError("burn", failures)
+
+    monkeypatch.setattr("torch.distributed.run.main", main)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.raises(SystemExit) as ended:
+        machine.relaunch(Machine(gpus=2))
+    assert ended.value.code == 137 and "killed by SIGKILL" in capsys.readouterr().err

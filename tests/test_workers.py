@@ -11,13 +11,12 @@ import torch
 from cli import ENVIRONMENT, call, pretrain, start, write
 from PIL import Image
 from torch import nn
-from torch.utils.data._utils import signal_handling
 from toys import CPU, loader
 
 from burn.errors import UserError
 from burn.evaluation.features import features
 from burn.evaluation.finetune import images
-from burn.images.store import Split, open_data
+from burn.images.store import Split
 from burn.images.workers import decoded
 
 # The supervised method, with a mistake; under torchrun in one of two processes. There NCCL's goodbye waits
@@ -113,24 +112,3 @@ def test_images_are_read_without_a_draw_from_the_generator_that_training_uses():
     before = torch.get_rng_state()
     assert [batch.tolist() for batch in decoded(torch.arange(6), [[4, 1], [0]], 0)] == [[4, 1], [0]]
     assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.fixture
-def no_handler(monkeypatch):
-    """As in a process that has had no DataLoader; other tests may have left torch's handler."""
-    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGCHLD, before)
-
-
-def test_what_a_process_does_about_others_is_left_as_it_was(streamed, no_handler):
-    """torch's handler, left behind, ends an export by SIGSEGV where AMX is in use: it calls a compiler."""
-    split = open_data(streamed / "data").split("train")
-    before = signal.getsignal(signal.SIGCHLD)
-    for _ in range(2):  # torch is to set it each time
-        batches = images(split, [[0], [1], [2]], 2)
-        next(batches)
-        assert signal.getsignal(signal.SIGCHLD) is not before
-        assert len(list(batches)) == 2
-        assert signal.getsignal(signal.SIGCHLD) is before

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
-from torch.utils.data._utils import signal_handling
 
 from burn.errors import SIGNALS, UserError
 
@@ -26,7 +25,6 @@ def decoded(data: Dataset, chunks: Sequence[list[int]], workers: int,
                         collate_fn=_Collated(collate), worker_init_fn=_ignore_signals,
                         generator=unused)  # fmt: skip
     before = set(multiprocessing.active_children())
-    asked, handler = signal_handling._SIGCHLD_handler_set, signal.getsignal(signal.SIGCHLD)
     batches = iter(loader)
     own = set(multiprocessing.active_children()) - before
 
@@ -57,11 +55,6 @@ def decoded(data: Dataset, chunks: Sequence[list[int]], workers: int,
         del batches  # the workers end, unless a traceback still holds it
         if not any(worker.is_alive() for worker in own):
             atexit.unregister(end)
-            # torch's handler would be called for every process that ends later on, a compiler's as well:
-            # where a processor's tiles (AMX) are in use, some kernels do not survive the return from it.
-            if handler is not signal.getsignal(signal.SIGCHLD):
-                signal_handling._SIGCHLD_handler_set = asked
-                signal.signal(signal.SIGCHLD, handler)
 
 
 class _Told(Dataset):
