@@ -49,8 +49,9 @@ def _alone_and_seeded(request):
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
         torch.manual_seed(0)
+    alone = "openvino" in sys.modules or request.path.parent.name == "openvino"
     yield
-    assert "openvino" not in sys.modules or request.path.parent.name == "openvino"
+    assert alone or "openvino" not in sys.modules
 
 
 @pytest.fixture(scope="session")
